@@ -1,0 +1,1 @@
+"""Calibration sets: corpora, seeded draws from them, and token windows."""

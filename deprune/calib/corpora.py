@@ -1,0 +1,186 @@
+"""The corpora: embedded, from the Hub, or from a local file."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from deprune.calib.base import Corpus
+from deprune.embedded import corpora as embedded
+from deprune.errors import ConfigError, DataError
+from deprune.fingerprint import digest_of_files
+from deprune.hub import hub_errors, require_hub
+from deprune.nearest import unknown_name
+
+END_OF_TEXT = "<|endoftext|>"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddedCorpus(Corpus):
+    """A corpus that the project's own generator writes; see `deprune.embedded.corpora`.
+
+    Attributes:
+        corpus: One of `narratives`, `facts`, `arithmetic`, `procedures`, `mixture`.
+        n_documents: Number of documents to draw from.
+    """
+
+    corpus: str
+    n_documents: int = 4000
+
+    def __post_init__(self) -> None:
+        if self.corpus not in embedded.CORPORA:
+            raise ConfigError(unknown_name("embedded corpus", self.corpus, embedded.CORPORA))
+
+    def documents(self) -> Sequence[str]:
+        """Returns documents of the generator's calibration split."""
+        return _embedded_documents(self.corpus, self.n_documents)
+
+    def identity(self) -> dict[str, str | None]:
+        """Returns the name of the corpus and its size."""
+        return {"embedded": self.corpus, "n_documents": str(self.n_documents)}
+
+
+@lru_cache(maxsize=8)
+def _embedded_documents(corpus: str, count: int) -> list[str]:
+    return list(itertools.islice(embedded.documents(corpus, "calibration"), count))
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubCorpus(Corpus):
+    """A text column of a data set on the Hub.
+
+    Attributes:
+        path: The data set, `owner/name`.
+        config: Its configuration, where it has several.
+        split: The split to draw from.
+        revision: Branch, tag or commit; by default the newest.
+        data_files: A file of the repository to read instead of all of them.
+        text_field: The column that holds the text.
+        document_start: Where rows are lines: a regular expression of lines that start a document.
+    """
+
+    path: str
+    config: str | None = None
+    split: str = "train"
+    revision: str | None = None
+    data_files: str | None = None
+    text_field: str = "text"
+    document_start: str | None = None
+
+    def documents(self) -> Sequence[str]:
+        """Returns the rows of the text column, or the documents that the rows make up."""
+        return _hub_documents(self)
+
+    def identity(self) -> dict[str, str | None]:
+        """Returns all fields, which name the data completely."""
+        return asdict(self)
+
+
+@lru_cache(maxsize=4)
+def _hub_documents(corpus: HubCorpus) -> Sequence[str]:
+    from datasets import load_dataset
+
+    wanted = f"data set {corpus.path}"
+    require_hub(
+        wanted, "an embedded corpus such as calib=mixture, or calib=local calib.path=<file> for a local copy"
+    )
+    with hub_errors(wanted):
+        rows = load_dataset(
+            corpus.path,
+            corpus.config,
+            split=corpus.split,
+            revision=corpus.revision,
+            data_files={corpus.split: corpus.data_files} if corpus.data_files else None,
+        )
+    if corpus.text_field not in rows.column_names:
+        raise ConfigError(unknown_name(f"calib.text_field in {corpus.path}", corpus.text_field, rows.column_names))
+    texts: Sequence[str] = rows[corpus.text_field]
+    return texts if corpus.document_start is None else _join_lines(texts, corpus.document_start)
+
+
+def _join_lines(lines: Sequence[str], start: str) -> list[str]:
+    """Joins lines to documents; each line that matches `start` begins a new one."""
+    pattern = re.compile(start)
+    documents: list[list[str]] = [[]]
+    for line in lines:
+        if pattern.match(line) and any(text.strip() for text in documents[-1]):
+            documents.append([])
+        documents[-1].append(line if line.endswith("\n") else line + "\n")
+    return ["".join(parts) for parts in documents]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalCorpus(Corpus):
+    """A text, JSON-lines or Parquet file on this machine.
+
+    A text file holds one document per paragraph, or, where lines `<|endoftext|>` occur, one
+    between each two of them. The other two hold one document per row.
+
+    Attributes:
+        path: The file; its ending (`.txt`, `.jsonl`, `.parquet`) tells its format.
+        text_field: The field or column that holds the text.
+    """
+
+    path: str
+    text_field: str = "text"
+
+    def documents(self) -> Sequence[str]:
+        """Returns the documents of the file that are not blank."""
+        texts = [text for text in self._read() if text.strip()]
+        if not texts:
+            raise DataError(f"The file {self.path} holds no text; give one that does in calib.path.")
+        return texts
+
+    def identity(self) -> dict[str, str | None]:
+        """Returns the name of the file and a hash of its content, not where it lies."""
+        self._check()
+        return {"local": Path(self.path).name, "content": digest_of_files([Path(self.path)]), "field": self.text_field}
+
+    def _check(self) -> None:
+        if not Path(self.path).is_file():
+            raise DataError(f"There is no file {self.path}; give one that exists in calib.path.")
+
+    def _read(self) -> list[str]:
+        self._check()
+        path = Path(self.path)
+        if path.suffix == ".parquet":
+            return self._read_parquet(path)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"The file {path} is not UTF-8 text (byte {error.start} is not); "
+                "give a text, .jsonl or .parquet file in calib.path."
+            ) from error
+        if "\0" in text:
+            raise DataError(f"The file {path} is binary; give a text, .jsonl or .parquet file in calib.path.")
+        if path.suffix in (".jsonl", ".ndjson"):
+            return [self._field(line, n) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
+        return re.split(r"\n\s*\n", text) if END_OF_TEXT not in text else text.split(END_OF_TEXT)
+
+    def _field(self, line: str, number: int) -> str:
+        try:
+            return str(json.loads(line)[self.text_field])
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"Line {number} of {self.path} is not a JSON object with the field "
+                f"'{self.text_field}'; mend the line or set calib.text_field."
+            ) from error
+
+    def _read_parquet(self, path: Path) -> list[str]:
+        import pyarrow
+        from pyarrow import parquet
+
+        try:
+            table = parquet.read_table(path, columns=[self.text_field])
+        except (pyarrow.ArrowInvalid, OSError) as error:
+            raise DataError(f"The file {path} is not a Parquet file that can be read: {error}.") from error
+        if not table.column_names:
+            names = parquet.read_schema(path).names
+            raise ConfigError(unknown_name(f"calib.text_field in {path}", self.text_field, names))
+        return [str(value) for value in table.column(0).to_pylist() if value is not None]

@@ -1,0 +1,90 @@
+"""What every command shares: the configuration's folder and errors in one sentence."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from deprune.errors import DepruneError
+from deprune.nearest import unknown_name
+
+CONF_DIR = next(
+    folder
+    for folder in (Path(__file__).parent / "conf", Path(__file__).parents[1] / "conf")
+    if folder.is_dir()
+)
+"""The configuration files: inside an installed package, or beside the package in a clone."""
+
+GROUPS = ("model", "calib", "objective", "search", "eval", "tracking")
+
+TRACEBACKS = "DEPRUNE_TRACEBACKS"
+"""Environment variable that hands the user's HYDRA_FULL_ERROR on to the jobs' processes."""
+
+
+def wants_tracebacks() -> bool:
+    """Whether the user asked for tracebacks with HYDRA_FULL_ERROR=1."""
+    return os.environ.get(TRACEBACKS) == "1"
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Prints the errors of a command as one sentence and exits with 1; no traceback.
+
+    Hydra would print a traceback of its own and exit. Asked for full errors it raises them,
+    so that is what it is told, and what the user asked for is kept in another variable.
+    """
+    os.environ.setdefault(TRACEBACKS, os.environ.get("HYDRA_FULL_ERROR", "0"))
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    if not sys.stderr.isatty():
+        for variable in ("TQDM_DISABLE", "HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
+            os.environ.setdefault(variable, "1")
+    try:
+        yield
+    except Exception as error:
+        if wants_tracebacks():
+            raise
+        print(f"Error: {explain(error)}", file=sys.stderr)
+        sys.exit(1)
+
+
+def explain(error: BaseException) -> str:
+    """Returns what went wrong and what to do, in one sentence where the user can mend it."""
+    if isinstance(error, DepruneError):
+        return str(error)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return _explain_override(error)
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename} cannot be used: {error.strerror}; choose another folder with results_dir=<folder>."
+    return f"{type(error).__name__}: {error} (set HYDRA_FULL_ERROR=1 to see where)"
+
+
+def _explain_override(error: BaseException) -> str:
+    """Returns the sentence for an override that does not fit the configuration."""
+    text = "\n".join(str(e) for e in (error, error.__cause__) if e)
+    if found := re.search(r"Could not find '(\w+)/([^']*)'", text):
+        group, option = found.groups()
+        options = [p.stem for p in (CONF_DIR / group).glob("*.yaml")]
+        return unknown_name(group, option, options)
+    if found := re.search(r"Could not override '([^']*)'", text):
+        key = found.group(1)
+        return unknown_name("key", key, _known_keys())
+    return text.split("\n")[0]
+
+
+def _known_keys() -> list[str]:
+    """Returns all keys that can be set on the command line."""
+    keys = [k for k in OmegaConf.load(CONF_DIR / "config.yaml") if k not in ("defaults", "hydra")]
+    for group in GROUPS:
+        for path in (CONF_DIR / group).glob("*.yaml"):
+            keys += [f"{group}.{k}" for k in OmegaConf.load(path) if k != "_target_"]
+    return [*GROUPS, *map(str, keys)]

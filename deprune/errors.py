@@ -1,0 +1,21 @@
+"""The errors a user can cause; their text is one sentence that says what to do."""
+
+
+class DepruneError(Exception):
+    """Base of all errors that are shown to the user without a traceback."""
+
+
+class ConfigError(DepruneError):
+    """The configuration asks for something that does not exist or cannot be."""
+
+
+class UnsupportedModelError(DepruneError):
+    """The model is not a decoder whose blocks can be found, run and removed."""
+
+
+class DataError(DepruneError):
+    """A corpus, task or file cannot be had, or holds too little."""
+
+
+class RecordError(DepruneError):
+    """A record cannot be written or is not what it should be."""

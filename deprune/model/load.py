@@ -1,0 +1,193 @@
+"""Loading of models: from the package, a local folder, or the Hub."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedTokenizerBase,
+)
+
+from deprune.errors import ConfigError, UnsupportedModelError
+from deprune.fingerprint import digest_of_files
+from deprune.hub import hub_errors, pinned_revision, require_hub
+from deprune.model.blocks import BlockStack
+
+EMBEDDED_PREFIX = "deprune:"
+EMBEDDED_FOLDER = Path(__file__).parents[1] / "embedded" / "models"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Which model to prune.
+
+    Attributes:
+        path: A Hub repository, a local folder, or `deprune:<family>` for an embedded model.
+        name: The name in records, tables and plots; by default the last part of the path.
+        revision: Branch, tag or commit on the Hub; by default the newest commit of `main`.
+        trust_remote_code: Run Python code from the model's repository.
+    """
+
+    path: str
+    name: str | None = None
+    revision: str | None = None
+    trust_remote_code: bool = False
+
+    @property
+    def label(self) -> str:
+        """The name in records, tables and plots."""
+        return self.name or self.path.rstrip("/").rpartition("/")[2]
+
+    @property
+    def on_hub(self) -> bool:
+        """Whether the model comes from the Hub."""
+        return not self.path.startswith(EMBEDDED_PREFIX) and not Path(self.path).is_dir()
+
+    @property
+    def source(self) -> str:
+        """The folder or repository that transformers is given."""
+        if self.path.startswith(EMBEDDED_PREFIX):
+            return str(EMBEDDED_FOLDER / self.path.removeprefix(EMBEDDED_PREFIX))
+        return self.path
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What is known of a model before its weights are loaded.
+
+    Attributes:
+        n_blocks: Number of blocks.
+        context: Longest sequence [tokens], or None where the model states no limit.
+        revision: Commit on the Hub, or a hash of the files of a folder.
+    """
+
+    n_blocks: int
+    context: int | None
+    revision: str
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in memory with its tokenizer."""
+
+    facts: ModelFacts
+    stack: BlockStack
+    tokenizer: PreTrainedTokenizerBase
+    dtype: str
+
+
+@lru_cache(maxsize=8)
+def read_facts(config: ModelConfig) -> ModelFacts:
+    """Returns the facts that need the model's configuration, but not its weights.
+
+    Raises:
+        DataError: The Hub does not answer or does not give the model.
+        ConfigError: The path is neither a model folder nor a repository.
+        UnsupportedModelError: The model is not a decoder.
+    """
+    if config.on_hub:
+        require_hub(f"model {config.path}", "model=tiny_llama, or model=hub model.path=<folder> for a local copy")
+    elif not (Path(config.source) / "config.json").is_file():
+        raise ConfigError(
+            f"The model folder {config.path} holds no config.json; give a folder that "
+            "`save_pretrained` wrote, or a repository on the Hub."
+        )
+    with hub_errors(f"model {config.path}"):
+        settings = _settings(config)
+        revision = (
+            pinned_revision(config.path, config.revision, "config.json")
+            if config.on_hub
+            else digest_of_files(
+                f for f in Path(config.source).iterdir() if f.suffix in (".safetensors", ".json")
+            )
+        )
+    text = settings.get_text_config(decoder=True)
+    n_blocks = getattr(text, "num_hidden_layers", None)
+    if settings.is_encoder_decoder or not n_blocks:
+        raise UnsupportedModelError(
+            f"{config.path} is a {settings.model_type} model, not a decoder-only language model; "
+            "only decoders have blocks that can be removed this way."
+        )
+    return ModelFacts(n_blocks, getattr(text, "max_position_embeddings", None), revision)
+
+
+@lru_cache(maxsize=1)
+def load_model(config: ModelConfig, device: str, dtype: str) -> LoadedModel:
+    """Returns a model in memory; the last one is kept, since jobs of a sweep share it.
+
+    Raises:
+        DataError: The Hub does not answer or does not give the model.
+        UnsupportedModelError: The folder holds no safetensors weights, or the model's blocks
+            cannot be run one by one.
+    """
+    facts = read_facts(config)
+    try:
+        with hub_errors(f"model {config.path}"):
+            model = AutoModelForCausalLM.from_pretrained(
+                config.source,
+                revision=config.revision or "main",
+                dtype=getattr(torch, dtype),
+                trust_remote_code=config.trust_remote_code,
+                use_safetensors=True,
+            ).to(device)
+            tokenizer = load_tokenizer(config)
+    except (OSError, ValueError) as error:
+        reason = str(error).split("\n")[0]
+        raise UnsupportedModelError(
+            f"{config.path} cannot be loaded as a decoder-only language model with safetensors weights: {reason}"
+        ) from error
+    return LoadedModel(facts, BlockStack(model), tokenizer, dtype)
+
+
+def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
+    """Returns the tokenizer of a model."""
+    tokenizer: Any = AutoTokenizer.from_pretrained(
+        config.source, revision=config.revision or "main", trust_remote_code=config.trust_remote_code
+    )
+    return tokenizer
+
+
+def resolve_device(device: str) -> str:
+    """Returns `device`, with `auto` resolved to a GPU where there is one.
+
+    Raises:
+        ConfigError: The device does not exist.
+    """
+    resolved = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    try:
+        torch.empty(0, device=resolved)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"The device '{device}' is not available on this machine; use device=auto or device=cpu."
+        ) from error
+    return resolved
+
+
+def resolve_dtype(dtype: str, device: str) -> str:
+    """Returns `dtype`, with `auto` resolved to bfloat16 on a GPU and float32 elsewhere.
+
+    Raises:
+        ConfigError: The type is not one of float32, bfloat16, float16, auto.
+    """
+    if dtype == "auto":
+        return "bfloat16" if device.startswith("cuda") else "float32"
+    if dtype not in ("float32", "bfloat16", "float16"):
+        raise ConfigError(
+            f"The dtype '{dtype}' is not one of auto, float32, bfloat16, float16."
+        )
+    return dtype
+
+
+def _settings(config: ModelConfig) -> PretrainedConfig:
+    settings: Any = AutoConfig.from_pretrained(
+        config.source, revision=config.revision or "main", trust_remote_code=config.trust_remote_code
+    )
+    return settings

@@ -1,0 +1,114 @@
+"""Physical removal of blocks: weights, layer indices and configuration together.
+
+After removal a model must be what a model of that depth would be: the block count, every
+per-block list of its configuration, and every block's own index agree. A stale count reloads
+with randomly initialised blocks, a stale list not at all, a stale index breaks the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+from transformers import PretrainedConfig, PreTrainedModel
+
+from deprune.errors import UnsupportedModelError
+from deprune.subset import BlockSubset
+
+
+def find_blocks(model: PreTrainedModel) -> nn.ModuleList:
+    """Returns the decoder blocks of a model, found by structure: the one module list with
+    parameters that is as long as the configured number of blocks.
+
+    Raises:
+        UnsupportedModelError: There is no such list, or more than one.
+    """
+    n_blocks = model.config.get_text_config(decoder=True).num_hidden_layers
+    found = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.ModuleList)
+        and len(module) == n_blocks
+        and all(next(block.parameters(), None) is not None for block in module)
+    }
+    outermost = [n for n in found if not any(n.startswith(f"{other}.") for other in found)]
+    if len(outermost) != 1:
+        raise UnsupportedModelError(
+            f"{type(model).__name__} has {len(outermost)} module lists of {n_blocks} blocks where "
+            "there must be one; only decoder-only models with one stack of blocks are supported."
+        )
+    return found[outermost[0]]
+
+
+def prune_blocks(model: PreTrainedModel, subset: BlockSubset) -> None:
+    """Removes blocks from a model in place, for good."""
+    _restrict(model, find_blocks(model), subset.kept)
+
+
+@contextmanager
+def blocks_removed(model: PreTrainedModel, subset: BlockSubset) -> Iterator[PreTrainedModel]:
+    """Gives the physically pruned model for the length of a `with` statement.
+
+    The model is changed in place and restored afterwards, so no weights are copied.
+    """
+    blocks = find_blocks(model)
+    everything = list(blocks)
+    indices = [entry for block in everything for entry in _block_indices(block)]
+    config = model.config.get_text_config(decoder=True)
+    settings = {key: config.__dict__[key] for key in _depth_settings(config)}
+    try:
+        _restrict(model, blocks, subset.kept)
+        yield model
+    finally:
+        config.__dict__.update(settings)
+        _refill(blocks, everything)
+        for module, name, index in indices:
+            setattr(module, name, index)
+
+
+def _restrict(model: PreTrainedModel, blocks: nn.ModuleList, kept: Sequence[int]) -> None:
+    config = model.config.get_text_config(decoder=True)
+    n_blocks = len(blocks)
+    for key in _depth_settings(config):
+        config.__dict__[key] = _sliced(key, config.__dict__[key], n_blocks, kept)
+    _refill(blocks, [blocks[i] for i in kept])
+    for new_index, block in enumerate(blocks):
+        for module, name, _ in _block_indices(block):
+            setattr(module, name, new_index)
+
+
+def _depth_settings(config: PretrainedConfig) -> list[str]:
+    """Returns the names of the settings that hold the block count or one entry per block."""
+    n_blocks = config.num_hidden_layers
+    count = config.attribute_map.get("num_hidden_layers", "num_hidden_layers")
+    per_block = [k for k, v in config.__dict__.items() if isinstance(v, list | tuple) and len(v) == n_blocks]
+    # GPT-Neo writes its per-block list a second time in run-length form.
+    return [count, *per_block, *(["attention_types"] if config.model_type == "gpt_neo" else [])]
+
+
+def _sliced(key: str, value: Any, n_blocks: int, kept: Sequence[int]) -> Any:
+    if isinstance(value, int):
+        return len(kept)
+    if key == "attention_types":
+        unrolled = [kind for kinds, repeats in value for kind in kinds * repeats]
+        return [[[unrolled[i] for i in kept], 1]]
+    assert len(value) == n_blocks
+    return type(value)(value[i] for i in kept)
+
+
+def _refill(blocks: nn.ModuleList, content: Sequence[nn.Module]) -> None:
+    while len(blocks):
+        del blocks[-1]
+    blocks.extend(content)
+
+
+def _block_indices(block: nn.Module) -> list[tuple[nn.Module, str, int]]:
+    """Returns the modules of a block that know the block's index, under which name, and it."""
+    return [
+        (module, name, module.__dict__[name])
+        for module in block.modules()
+        for name in ("layer_idx", "layer_id")
+        if isinstance(module.__dict__.get(name), int)
+    ]

@@ -1,0 +1,162 @@
+"""The record of one run: everything that the analysis needs, in one immutable JSON file.
+
+This module and `deprune.subset` are all that the analysis may import; no torch here.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from deprune.errors import RecordError
+from deprune.files import write_atomically
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricRow:
+    """One score of the pruned model beside the dense one's.
+
+    Attributes:
+        stderr: Standard error over items.
+        item_set: Hash of the items; only scores on the same items may be compared.
+        version: Version of the task's definition.
+    """
+
+    task: str
+    metric: str
+    value: float
+    stderr: float
+    dense_value: float
+    dense_stderr: float
+    n_items: int
+    item_set: str
+    version: str
+    higher_is_better: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """One run.
+
+    Attributes:
+        run_id: Hash of `identity`.
+        identity: The resolved scientific configuration: what the result is a function of.
+        model_revision: Commit on the Hub, or a hash of the files of a folder.
+        budget: Number of blocks removed.
+        calib_config: Joint label of objective, corpus, sample count and length.
+        calib_tokens: Number of tokens in the calibration set.
+        calib_sample_id: Identity of the calibration draw: the unit of resampling.
+        calib_token_hash: Hash of the calibration tokens.
+        draw_id: The draw within its model, as mixed models use it.
+        search_seed: Null where the search is deterministic.
+        subset: One digit per block, `1` where it is removed.
+        removed: The removed blocks, in the order in which they went.
+        calib_value: Objective of the pruned model on the calibration set.
+        calib_stderr: Its standard error over calibration samples.
+        calib_value_dense: Objective of the dense model on the same set.
+        trace: Improvements during the search: evaluations, blocks removed, loss, subset.
+        n_evals: Losses that the search asked for; `n_evals_computed` of them were computed.
+        block_calls: Times that a block was run on one calibration sample.
+        metrics: Scores of the pruned and the dense model.
+        accuracy: Mean of the tasks' accuracies, each task counting the same.
+        measured: Seconds by phase, peak memory, time of writing: what differs between two
+            runs of the same configuration.
+        environment: Versions, device, and the state of the code.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    identity: dict[str, Any]
+    model: str
+    model_revision: str
+    n_blocks: int
+    calib_dataset: str
+    calib_config: str
+    calib_samples: int
+    calib_seq_len: int
+    calib_tokens: int
+    calib_seed: int
+    calib_sample_id: str
+    calib_token_hash: str
+    draw_id: str
+    objective: str
+    unit: str
+    search: str
+    search_seed: int | None
+    budget: int
+    budget_frac: float
+    is_dense: bool
+    status: str
+    subset: str
+    subset_hash: str
+    removed: tuple[int, ...]
+    calib_value: float
+    calib_stderr: float | None
+    calib_value_dense: float
+    trace: tuple[dict[str, Any], ...]
+    n_evals: int
+    n_evals_computed: int
+    block_calls: int
+    metrics: tuple[MetricRow, ...]
+    accuracy: float | None
+    accuracy_dense: float | None
+    measured: dict[str, Any]
+    environment: dict[str, str]
+
+
+class ResultStore:
+    """The folder of records: `<results_dir>/runs/<run_id>/record.json`."""
+
+    def __init__(self, results_dir: Path) -> None:
+        self._runs = results_dir / "runs"
+
+    def path(self, run_id: str) -> Path:
+        """Returns where the record of a run lies."""
+        return self._runs / run_id / "record.json"
+
+    def get(self, run_id: str) -> RunRecord | None:
+        """Returns the record of a run, or None where there is none.
+
+        Raises:
+            RecordError: There is a file, but it is not a record of this version.
+        """
+        path = self.path(run_id)
+        return read_record(path) if path.is_file() else None
+
+    def put(self, record: RunRecord) -> Path:
+        """Writes a record and returns its path."""
+        path = self.path(record.run_id)
+        write_atomically(path, json.dumps(asdict(record), indent=1, allow_nan=False) + "\n")
+        return path
+
+
+def read_record(path: Path) -> RunRecord:
+    """Reads a record.
+
+    Raises:
+        RecordError: The file is not a record of this version.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RecordError(
+            f"The record {path} is damaged ({error}); delete it and run the job again."
+        ) from error
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if version != SCHEMA_VERSION or set(content) != {f.name for f in fields(RunRecord)}:
+        raise RecordError(
+            f"The record {path} has schema version {version}, but this deprune reads version "
+            f"{SCHEMA_VERSION}; use another results_dir, or delete it and run the job again."
+        )
+    return RunRecord(
+        **{
+            **content,
+            "metrics": tuple(MetricRow(**row) for row in content["metrics"]),
+            "removed": tuple(content["removed"]),
+            "trace": tuple(content["trace"]),
+        }
+    )

@@ -1,0 +1,1 @@
+"""Search algorithms: which blocks to remove, given only the losses of subsets."""

@@ -1,0 +1,32 @@
+"""Greedy removal, one block after the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from deprune.search.base import Problem, Search, SearchResult
+from deprune.subset import BlockSubset
+
+
+@dataclass(frozen=True, kw_only=True)
+class Greedy(Search):
+    """Removes k times the block that costs least, given those already gone.
+
+    Source: SLEB (arXiv:2402.09025), Algorithm 1.
+    Deviations: ties go to the lower index; SLEB's code protects one block at each end, which
+    here is `protect_first=1 protect_last=1`.
+    Cost: sum of N − i for i in 0..k−1 evaluations.
+    """
+
+    def run(self, problem: Problem, rng: np.random.Generator) -> SearchResult:
+        """Evaluates every extension of the current subset, k times."""
+        subset = BlockSubset(problem.space.n_blocks)
+        order: list[int] = []
+        for _ in range(problem.space.budget):
+            candidates = [b for b in problem.space.removable if b not in subset.removed]
+            best = problem.argmin([subset.remove(b) for b in candidates])
+            order += [b for b in best.removed if b not in subset.removed]
+            subset = best
+        return SearchResult(subset, tuple(order))

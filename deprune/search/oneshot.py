@@ -1,0 +1,26 @@
+"""One-shot removal by the loss of each block alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from deprune.search.base import Problem, Search, SearchResult
+from deprune.subset import BlockSubset
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneShot(Search):
+    """Removes the k blocks whose removal alone costs least. Ties go to the lower index.
+
+    Source: the study's one-shot baseline (arXiv:2604.24938).
+    Cost: N evaluations.
+    """
+
+    def run(self, problem: Problem, rng: np.random.Generator) -> SearchResult:
+        """Evaluates every single removal and takes the k best."""
+        n_blocks, blocks = problem.space.n_blocks, problem.space.removable
+        losses = problem.losses([BlockSubset.of(n_blocks, [b]) for b in blocks])
+        order = tuple(b for _, b in sorted(zip(losses, blocks, strict=True)))[: problem.space.budget]
+        return SearchResult(BlockSubset.of(n_blocks, order), order)

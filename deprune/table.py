@@ -1,0 +1,82 @@
+"""The table on the terminal after a sweep."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from deprune.launch import Outcome, read_outcomes
+from deprune.record import ResultStore, RunRecord
+
+
+class SummaryTable(Callback):
+    """Prints what the jobs of a command gave, and exits with 1 if any of them failed."""
+
+    def on_run_end(self, config: DictConfig, **_: Any) -> None:
+        """Prints the table of a single job."""
+        _conclude(Path(config.hydra.run.dir), Path(config.results_dir))
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        """Prints the table of a grid."""
+        _conclude(Path(config.hydra.sweep.dir), Path(config.results_dir))
+
+
+def _conclude(sweep_folder: Path, results_dir: Path) -> None:
+    outcomes = read_outcomes(sweep_folder)
+    if [o.status for o in outcomes] == ["failed"]:
+        raise SystemExit(1)  # a single job has said why
+    store, console = ResultStore(results_dir), Console()
+    run_ids = dict.fromkeys(o.run_id for o in outcomes if o.run_id is not None)
+    records = [r for r in map(store.get, run_ids) if r is not None]
+    if records:
+        console.print(summary_table(records))
+    _print_counts(console, outcomes, results_dir)
+    if any(o.status == "failed" for o in outcomes):
+        # Hydra swallows exceptions of callbacks, but not this.
+        raise SystemExit(1)
+
+
+def _print_counts(console: Console, outcomes: list[Outcome], results_dir: Path) -> None:
+    failed = [o for o in outcomes if o.status == "failed"]
+    n_found = sum(o.status == "found" for o in outcomes)
+    n_done = sum(o.status == "done" for o in outcomes)
+    if n_found == len(outcomes):
+        console.print(f"Nothing left to do: all {n_found} jobs have their records (force=true recomputes).")
+    else:
+        console.print(f"{n_done} jobs done, {n_found} found done before, {len(failed)} failed.")
+    for outcome in failed:
+        console.print(f"Failed: {outcome.job}: {outcome.reason}", markup=False, highlight=False)
+    console.print(f"Results: {results_dir}", markup=False, highlight=False)
+
+
+def summary_table(records: list[RunRecord]) -> Table:
+    """Returns one row per record."""
+    table = Table()
+    for heading in ("model", "calibration", "search", "budget", "removed"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("calib. ppl", "mean acc. %", "s"):
+        table.add_column(heading, justify="right")
+    for record in records:
+        table.add_row(
+            record.model,
+            f"{record.calib_dataset} {record.calib_samples}×{record.calib_seq_len}",
+            record.search,
+            str(record.budget),
+            " ".join(map(str, record.removed)),
+            _change(math.exp(record.calib_value_dense), math.exp(record.calib_value)),
+            "–"
+            if record.accuracy is None or record.accuracy_dense is None
+            else _change(100 * record.accuracy_dense, 100 * record.accuracy),
+            f"{sum(record.measured['seconds'].values()):.1f}",
+        )
+    return table
+
+
+def _change(dense: float, pruned: float) -> str:
+    return f"{dense:.4g} → {pruned:.4g}"

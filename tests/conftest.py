@@ -1,0 +1,82 @@
+"""Fixtures that many tests share: tiny random models, embedded models, the local Hub."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("TQDM_DISABLE", "1")
+torch.set_num_threads(1)  # the suite runs on as many processes as there are cores
+
+from deprune.model.load import LoadedModel, ModelConfig, load_model
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"
+FAMILIES = ("tiny_llama", "tiny_qwen3", "tiny_neox")
+
+
+@pytest.fixture(scope="session")
+def embedded() -> Callable[[str], LoadedModel]:
+    """Loads an embedded family by name."""
+    return lambda family: load_model(ModelConfig(path=f"deprune:{family}", name=family), "cpu", "float32")
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., CommandResult]
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Command:
+    """Runs `python -m deprune.sweep` as a user does, in an empty folder with an empty home."""
+
+    def run(*overrides: str, env: dict[str, str] | None = None, timeout: float = 300) -> CommandResult:
+        home = tmp_path / "home"
+        home.mkdir(exist_ok=True)
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "WANDB_", "TQDM_", "DEPRUNE_"))}
+        environment = inherited | {"HOME": str(home), "HF_HOME": str(home / "hf"), "OMP_NUM_THREADS": "1"} | (env or {})
+        command = [sys.executable, "-m", "deprune.sweep", *overrides]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=timeout, check=False
+        )
+        return CommandResult(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Callable[..., str]]:
+    """Starts local Hubs that serve real data to the real clients; gives their addresses."""
+    server = SHARED / "tools" / "minihub.py"
+    if not server.is_file():
+        pytest.skip("the local Hub's data is not on this machine")
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(*options: str) -> str:
+        address = tmp_path / f"hub-{len(running)}.url"
+        command = [sys.executable, str(server), "--root", str(SHARED / "hub"), "--address-file", str(address), *options]
+        running.append(subprocess.Popen(command, stdout=subprocess.DEVNULL))
+        deadline = time.monotonic() + 20
+        while not (address.is_file() and address.read_text()):
+            assert time.monotonic() < deadline, "the local Hub did not start"
+            time.sleep(0.05)
+        return address.read_text()
+
+    yield start
+    for process in running:
+        process.terminate()
+        process.wait()
