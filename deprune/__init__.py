@@ -1,4 +1,3 @@
 """deprune: reproducible experiment sweeps for depth pruning of language models."""
 
-
 __version__ = "0.1.0"

@@ -17,9 +17,7 @@ from deprune.errors import DepruneError
 from deprune.nearest import unknown_name
 
 CONF_DIR = next(
-    folder
-    for folder in (Path(__file__).parent / "conf", Path(__file__).parents[1] / "conf")
-    if folder.is_dir()
+    folder for folder in (Path(__file__).parent / "conf", Path(__file__).parents[1] / "conf") if folder.is_dir()
 )
 """The configuration files: inside an installed package, or beside the package in a clone."""
 
@@ -83,8 +81,8 @@ def _explain_override(error: BaseException) -> str:
 
 def _known_keys() -> list[str]:
     """Returns all keys that can be set on the command line."""
-    keys = [k for k in OmegaConf.load(CONF_DIR / "config.yaml") if k not in ("defaults", "hydra")]
+    keys = [str(k) for k in OmegaConf.load(CONF_DIR / "config.yaml") if k not in ("defaults", "hydra")]
     for group in GROUPS:
         for path in (CONF_DIR / group).glob("*.yaml"):
-            keys += [f"{group}.{k}" for k in OmegaConf.load(path) if k != "_target_"]
-    return [*GROUPS, *map(str, keys)]
+            keys += [f"{group}.{k!s}" for k in OmegaConf.load(path) if k != "_target_"]
+    return [*GROUPS, *keys]

@@ -7,6 +7,7 @@ their types. `search`, `objective` and the corpus of `calib` are plug-ins, named
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -63,18 +64,15 @@ def parse(cfg: DictConfig) -> RunConfig:
         ConfigError: A key is unknown, missing, or of the wrong type, or a value out of range.
     """
     calib = cast(DictConfig, cfg.calib)
-    common = {key: calib[key] for key in _CALIB_COMMON}
-    source = OmegaConf.create({k: v for k, v in calib.items() if k not in _CALIB_COMMON})
+    source = OmegaConf.masked_copy(calib, [str(k) for k in calib if k not in _CALIB_COMMON])
     parsed = RunConfig(
         model=build(cfg.model, ModelConfig, "model"),
         calib=CalibConfig(
-            corpus=build_target(source, Corpus, "calib"),
-            **{
-                "name": _typed(common["name"], str, "calib.name"),
-                "n_samples": _typed(common["n_samples"], int, "calib.n_samples"),
-                "seq_len": None if common["seq_len"] is None else _typed(common["seq_len"], int, "calib.seq_len"),
-                "seed": _typed(common["seed"], int, "calib.seed"),
-            },
+            corpus=build_target(source, Corpus, "calib", also=_CALIB_COMMON),
+            name=_typed(calib.name, str, "calib.name"),
+            n_samples=_typed(calib.n_samples, int, "calib.n_samples"),
+            seq_len=_typed(calib.seq_len, (int, type(None)), "calib.seq_len"),
+            seed=_typed(calib.seed, int, "calib.seed"),
         ),
         objective=build_target(cfg.objective, Objective, "objective"),
         search=build_target(cfg.search, Search, "search"),
@@ -92,8 +90,14 @@ def parse(cfg: DictConfig) -> RunConfig:
     return parsed
 
 
-def build_target(node: Any, protocol: type[T], where: str) -> T:
+def build_target(node: Any, protocol: type[T], where: str, also: Sequence[str] = ()) -> T:
     """Builds the plug-in that a node names by `_target_`.
+
+    Args:
+        node: The plug-in's part of the configuration.
+        protocol: What it must be a subclass of.
+        where: The node's key, for messages.
+        also: Further keys that are known there, for messages.
 
     Raises:
         ConfigError: The class does not exist or is no plug-in of this kind, or a field is wrong.
@@ -105,10 +109,10 @@ def build_target(node: Any, protocol: type[T], where: str) -> T:
         raise ConfigError(f"The class '{target}' of {where}._target_ cannot be imported: {error}.") from error
     if not issubclass(cls, protocol):
         raise ConfigError(f"The class '{target}' of {where}._target_ is not a {protocol.__name__}.")
-    return build(OmegaConf.create({k: v for k, v in node.items() if k != "_target_"}), cls, where)
+    return build(OmegaConf.masked_copy(node, [k for k in node if k != "_target_"]), cls, where, also)
 
 
-def build(node: Any, cls: type[T], where: str) -> T:
+def build(node: Any, cls: type[T], where: str, also: Sequence[str] = ()) -> T:
     """Builds a dataclass from a node; the dataclass is the schema.
 
     Raises:
@@ -117,7 +121,7 @@ def build(node: Any, cls: type[T], where: str) -> T:
     fields = [f.name for f in dataclasses.fields(cast(Any, cls))]
     for key in node:
         if key not in fields:
-            raise ConfigError(unknown_name("key", f"{where}.{key}", [f"{where}.{f}" for f in fields]))
+            raise ConfigError(unknown_name("key", f"{where}.{key}", [f"{where}.{f}" for f in (*fields, *also)]))
         if OmegaConf.is_missing(node, key):
             raise ConfigError(f"The key '{where}.{key}' needs a value; give one with {where}.{key}=<value>.")
     try:

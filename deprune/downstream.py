@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -181,4 +182,7 @@ def _manager(embedded_only: bool) -> Any:
 def _harness_model(loaded: LoadedModel, batch_size: int) -> Any:
     from lm_eval.models.huggingface import HFLM
 
-    return HFLM(pretrained=loaded.stack.model, tokenizer=loaded.tokenizer, batch_size=batch_size)
+    model = HFLM(pretrained=loaded.stack.model, tokenizer=loaded.tokenizer, batch_size=batch_size)
+    # lm-eval offers no other way to keep its progress bars out of pipes and log files.
+    model.loglikelihood = functools.partial(model.loglikelihood, disable_tqdm=not sys.stderr.isatty())
+    return model

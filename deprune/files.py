@@ -30,7 +30,8 @@ def write_atomically(path: Path, text: str) -> None:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
         raise RecordError(
-            f"The results cannot be written to {path}: {error.strerror}; choose another folder with results_dir=<folder>."
+            f"The results cannot be written to {path}: {error.strerror}; choose another folder with "
+            "results_dir=<folder>."
         ) from error
 
 
@@ -46,5 +47,6 @@ def require_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise RecordError(
-            f"The results folder {folder} cannot be written: {error.strerror}; choose another with results_dir=<folder>."
+            f"The results folder {folder} cannot be written: {error.strerror}; choose another folder with "
+            "results_dir=<folder>."
         ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,8 +31,7 @@ def require_hub(wanted: str, alternative: str) -> None:
     if constants.HF_HUB_OFFLINE or _answers(constants.ENDPOINT):
         return
     raise DataError(
-        f"The Hub at {constants.ENDPOINT} does not answer, so {wanted} cannot be had: "
-        f"{WAYS_OUT}, or use {alternative}."
+        f"The Hub at {constants.ENDPOINT} does not answer, so {wanted} cannot be had: {WAYS_OUT}, or use {alternative}."
     )
 
 
@@ -82,12 +80,12 @@ def _reason(error: BaseException, errors: object) -> str | None:
 
     kind, text = type(error).__name__, str(error)
     if kind == "GatedRepoError" or "is a gated dataset" in text:
-        return (
-            "it is gated; ask for access on its page, then set HF_TOKEN to a token of yours "
-            "or run `hf auth login`"
-        )
+        return "it is gated; ask for access on its page, then set HF_TOKEN to a token of yours or run `hf auth login`"
     if kind in ("RepositoryNotFoundError", "DatasetNotFoundError"):
-        return f"there is no such public repository at {constants.ENDPOINT}; check its name, or set HF_TOKEN if it is private"
+        return (
+            f"there is no such public repository at {constants.ENDPOINT}; check its name, or set "
+            "HF_TOKEN if it is private"
+        )
     if kind == "RevisionNotFoundError":
         return "there is no such revision of it; check the name of the branch, tag or commit"
     if kind in ("HFValidationError",):
@@ -95,7 +93,11 @@ def _reason(error: BaseException, errors: object) -> str | None:
     if kind in ("EntryNotFoundError", "RemoteEntryNotFoundError", "DataFilesNotFoundError"):
         return f"its repository lacks a file that is needed ({text.splitlines()[0]})"
     if kind in ("LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError", "ConnectionError"):
-        offline = "HF_HUB_OFFLINE is set and it is not in the local cache" if constants.HF_HUB_OFFLINE else "the connection to the Hub failed"
+        offline = (
+            "HF_HUB_OFFLINE is set and it is not in the local cache"
+            if constants.HF_HUB_OFFLINE
+            else "the connection to the Hub failed"
+        )
         return f"{offline}; {WAYS_OUT}"
     return None
 
@@ -107,9 +109,3 @@ def pinned_revision(repository: str, revision: str | None, file: str) -> str:
     path = Path(hf_hub_download(repository, file, revision=revision))
     parts = path.parts
     return parts[parts.index("snapshots") + 1]
-
-
-def quiet_libraries() -> None:
-    """Turns off progress bars where nobody watches, and what libraries print at each start."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import time
 from collections.abc import Iterator
@@ -10,7 +11,6 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from statistics import fmean
 
-import numpy as np
 import torch
 
 from deprune.calib.base import CalibrationSet
@@ -114,10 +114,12 @@ def _search(config: RunConfig, run: ResolvedRun, loaded: LoadedModel, calibratio
         raise AssertionError(f"the search {name_of(config.search)} returned {result.subset}, outside its space")
     problem.losses([result.subset])
     pruned, reference = evaluator.evaluate([result.subset, dense])
-    if not np.isfinite(pruned.loss):
-        raise DepruneError(
-            f"The pruned model's loss is {pruned.loss}; use dtype=float32 or bfloat16, or remove fewer blocks."
-        )
+    for which, evaluation in (("dense", reference), ("pruned", pruned)):
+        if not math.isfinite(evaluation.loss):
+            raise DepruneError(
+                f"The loss of the {which} model on {config.calib.name} is not finite; use dtype=float32 or "
+                "bfloat16, and check that the weights are whole."
+            )
     return Search(result, pruned, reference, problem, evaluator.counter)
 
 

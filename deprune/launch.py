@@ -46,7 +46,7 @@ def run_composed(cfg: DictConfig) -> None:
     """Runs the job of a composed configuration and leaves its outcome."""
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
-    job = hydra.job.override_dirname or "the defaults"
+    job = " ".join(hydra.overrides.task) or "the defaults"
     sweep = folder.parent.name if hydra.mode == RunMode.MULTIRUN else folder.name
     try:
         result = run_job(parse(cfg), sweep)

@@ -143,9 +143,7 @@ def read_record(path: Path) -> RunRecord:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise RecordError(
-            f"The record {path} is damaged ({error}); delete it and run the job again."
-        ) from error
+        raise RecordError(f"The record {path} is damaged ({error}); delete it and run the job again.") from error
     version = content.get("schema_version") if isinstance(content, dict) else None
     if version != SCHEMA_VERSION or set(content) != {f.name for f in fields(RunRecord)}:
         raise RecordError(

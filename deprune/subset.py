@@ -34,9 +34,7 @@ class BlockSubset:
         """
         blocks = tuple(sorted(removed))
         if len(set(blocks)) != len(blocks) or any(not 0 <= b < n_blocks for b in blocks):
-            raise ConfigError(
-                f"The blocks to remove, {list(blocks)}, must be distinct and lie in 0..{n_blocks - 1}."
-            )
+            raise ConfigError(f"The blocks to remove, {list(blocks)}, must be distinct and lie in 0..{n_blocks - 1}.")
         return cls(n_blocks, blocks)
 
     @property

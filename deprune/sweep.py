@@ -1,6 +1,6 @@
 """The command line: one job, or with `-m` a grid of jobs.
 
-    python -m deprune.sweep -m calib=c4,wikitext search=greedy,oneshot
+python -m deprune.sweep -m calib=c4,wikitext search=greedy,oneshot
 """
 
 import hydra

@@ -8,6 +8,7 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -51,17 +52,19 @@ def _print_counts(console: Console, outcomes: list[Outcome], results_dir: Path) 
     else:
         console.print(f"{n_done} jobs done, {n_found} found done before, {len(failed)} failed.")
     for outcome in failed:
-        console.print(f"Failed: {outcome.job}: {outcome.reason}", markup=False, highlight=False)
-    console.print(f"Results: {results_dir}", markup=False, highlight=False)
+        console.print(f"Failed: {outcome.job}: {outcome.reason}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"Results: {results_dir}", markup=False, highlight=False, soft_wrap=True)
 
 
 def summary_table(records: list[RunRecord]) -> Table:
     """Returns one row per record."""
-    table = Table()
-    for heading in ("model", "calibration", "search", "budget", "removed"):
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in ("model", "calibration", "search"):
         table.add_column(heading, overflow="fold")
-    for heading in ("calib. ppl", "mean acc. %", "s"):
-        table.add_column(heading, justify="right")
+    table.add_column("budget", justify="right")
+    table.add_column("removed", overflow="fold")
+    for heading in ("calib. perplexity", "mean acc. %", "s"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for record in records:
         table.add_row(
             record.model,
@@ -69,14 +72,15 @@ def summary_table(records: list[RunRecord]) -> Table:
             record.search,
             str(record.budget),
             " ".join(map(str, record.removed)),
-            _change(math.exp(record.calib_value_dense), math.exp(record.calib_value)),
+            f"{_perplexity(record.calib_value_dense)} → {_perplexity(record.calib_value)}",
             "–"
             if record.accuracy is None or record.accuracy_dense is None
-            else _change(100 * record.accuracy_dense, 100 * record.accuracy),
+            else f"{100 * record.accuracy_dense:.1f} → {100 * record.accuracy:.1f}",
             f"{sum(record.measured['seconds'].values()):.1f}",
         )
     return table
 
 
-def _change(dense: float, pruned: float) -> str:
-    return f"{dense:.4g} → {pruned:.4g}"
+def _perplexity(loss: float) -> str:
+    perplexity = math.exp(min(loss, 700))
+    return f"{perplexity:.2f}" if perplexity < 10_000 else f"{perplexity:.1e}"

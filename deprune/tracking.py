@@ -75,9 +75,7 @@ def run_name(record: RunRecord) -> str:
     return f"{record.model} · {calibration} · {record.search} · k{record.budget}"
 
 
-def _log_to_wandb(
-    config: TrackingConfig, record: RunRecord, record_path: Path, results_dir: Path, sweep: str
-) -> None:
+def _log_to_wandb(config: TrackingConfig, record: RunRecord, record_path: Path, results_dir: Path, sweep: str) -> None:
     import wandb
 
     # `init` asks nothing when the mode is given, and the folder keeps the working directory clean.
@@ -122,11 +120,11 @@ def _summary(record: RunRecord) -> dict[str, Any]:
 def _scores_table(record: RunRecord) -> Any:
     import wandb
 
-    columns = ["task", "metric", "value", "stderr", "dense_value", "n_items"]
-    return wandb.Table(columns=columns, data=[[getattr(row, c) for c in columns] for row in record.metrics])
+    columns: list[str | int] = ["task", "metric", "value", "stderr", "dense_value", "n_items"]
+    return wandb.Table(columns=columns, data=[[getattr(row, str(c)) for c in columns] for row in record.metrics])
 
 
 def _logged_in() -> bool:
     import wandb
 
-    return wandb.Api is not None and bool(wandb.api.api_key)
+    return wandb.login(prompt=False)

@@ -80,3 +80,27 @@ def hub(tmp_path: Path) -> Iterator[Callable[..., str]]:
     for process in running:
         process.terminate()
         process.wait()
+
+
+@pytest.fixture
+def sweep_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    """Runs the same command in this process, where that is equal and faster."""
+    from deprune.sweep import main
+
+    monkeypatch.chdir(tmp_path)
+    for variable in ("HYDRA_FULL_ERROR", "DEPRUNE_TRACEBACKS"):
+        monkeypatch.setenv(variable, "0")
+
+    def run(*overrides: str) -> CommandResult:
+        monkeypatch.setattr(sys, "argv", ["deprune.sweep", *overrides])
+        capfd.readouterr()
+        code: int | str | None = 0
+        try:
+            main()
+        except SystemExit as exit_:
+            code = exit_.code
+        printed = capfd.readouterr()
+        assert isinstance(code, int)
+        return CommandResult(code, printed.out, printed.err)
+
+    return run

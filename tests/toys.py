@@ -16,7 +16,9 @@ def quadratic_loss(n_blocks: int, seed: int) -> Loss:
     """A random loss with a term for every block and every pair of removed blocks."""
     rng = np.random.default_rng(seed)
     singles, pairs = rng.random(n_blocks), rng.normal(size=(n_blocks, n_blocks))
-    return lambda s: float(sum(singles[b] for b in s.removed) + sum(pairs[a, b] for a in s.removed for b in s.removed if a < b))
+    return lambda s: float(
+        sum(singles[b] for b in s.removed) + sum(pairs[a, b] for a in s.removed for b in s.removed if a < b)
+    )
 
 
 def problem(loss: Loss, n_blocks: int, budget: int, protected: Sequence[int] = ()) -> Problem:

@@ -86,9 +86,7 @@ def _hub_documents(corpus: HubCorpus) -> Sequence[str]:
     from datasets import load_dataset
 
     wanted = f"data set {corpus.path}"
-    require_hub(
-        wanted, "an embedded corpus such as calib=mixture, or calib=local calib.path=<file> for a local copy"
-    )
+    require_hub(wanted, "an embedded corpus such as calib=mixture, or calib=local calib.path=<file> for a local copy")
     with hub_errors(wanted):
         rows = load_dataset(
             corpus.path,
@@ -177,10 +175,9 @@ class LocalCorpus(Corpus):
         from pyarrow import parquet
 
         try:
-            table = parquet.read_table(path, columns=[self.text_field])
+            table = parquet.read_table(path)
         except (pyarrow.ArrowInvalid, OSError) as error:
             raise DataError(f"The file {path} is not a Parquet file that can be read: {error}.") from error
-        if not table.column_names:
-            names = parquet.read_schema(path).names
-            raise ConfigError(unknown_name(f"calib.text_field in {path}", self.text_field, names))
-        return [str(value) for value in table.column(0).to_pylist() if value is not None]
+        if self.text_field not in table.column_names:
+            raise ConfigError(unknown_name(f"calib.text_field in {path}", self.text_field, table.column_names))
+        return [str(value) for value in table[self.text_field].to_pylist() if value is not None]

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator
 from deprune.embedded.story import Story, write_encounter
 from deprune.embedded.world import COUNTRIES, PROCEDURES, RELATIONS
 
-NUMBER_WORDS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
-    "fifteen sixteen seventeen eighteen nineteen twenty"
-).split()
+NUMBER_WORDS = tuple(
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+    "sixteen seventeen eighteen nineteen twenty".split()
+)
 
 
 def qa(question: str, answer: str) -> str:
@@ -27,12 +27,13 @@ def qa(question: str, answer: str) -> str:
 
 
 def write_story(rng: random.Random) -> str:
-    """Returns a story of 2 to 5 events, where everything is in the end, and a question."""
-    story = Story.draw(rng, n_events=rng.randint(2, 5))
+    """Returns a story of 2 to 4 events, where everything is in the end, and two questions."""
+    story = Story.draw(rng, n_events=rng.randint(2, 4))
     endings = story.true_endings()
     rng.shuffle(endings)
-    question, truth = story.yes_no(rng)
-    return " ".join([*story.sentences, *endings, qa(question, yes_no(truth))])
+    questions = [story.yes_no(rng) for _ in range(2)]
+    answered = [qa(question, yes_no(truth)) for question, truth in questions]
+    return " ".join([*story.sentences, *rng.choice([endings + answered, answered + endings])])
 
 
 def write_reference(rng: random.Random) -> str:
@@ -61,13 +62,13 @@ def write_fact(rng: random.Random) -> str:
     relation = rng.choice(RELATIONS)
     value = COUNTRIES[country][relation.name]
     form = rng.random()
-    if form < 0.3:
+    if form < 0.2:
         return relation.statement.format(country=country, value=value)
-    if form < 0.45:
+    if form < 0.3:
         return relation.inverse.format(country=country, value=value)
-    if form < 0.6:
+    if form < 0.5:
         return qa(relation.question.format(of=country), f"{value}.")
-    if form < 0.9:
+    if form < 0.85:
         of = describe_country(rng, country, hide=relation.name)
         return qa(relation.question.format(of=of), f"{value}.")
     claim, truth = write_fact_claim(rng)
@@ -93,14 +94,14 @@ def write_sum(rng: random.Random) -> str:
     a, b = rng.randint(0, 10), rng.randint(0, 10)
     name = _number_style(rng)
     form = rng.random()
-    if form < 0.3:
+    if form < 0.25:
         return f"{name(a)} plus {name(b)} is {name(a + b)}."
-    if form < 0.6:
+    if form < 0.45:
         return f"{name(a + b)} minus {name(a)} is {name(b)}."
-    if form < 0.75:
+    if form < 0.55:
         word = "more" if a > b else "less" if a < b else "no more"
         return f"{name(a)} is {word} than {name(b)}."
-    if form < 0.9:
+    if form < 0.65:
         step, start = rng.randint(1, 3), rng.randint(0, 5)
         return "Count on: " + ", ".join(name(start + step * i) for i in range(5)) + "."
     claim, truth = write_sum_claim(rng)
@@ -121,9 +122,7 @@ def write_procedure(rng: random.Random) -> str:
     form = rng.random()
     if form < 0.4:
         words = ("First", "Then", "Next", "Finally")
-        return f"How to {goal}. " + " ".join(
-            f"{word}, {step}." for word, step in zip(words, steps, strict=True)
-        )
+        return f"How to {goal}. " + " ".join(f"{word}, {step}." for word, step in zip(words, steps, strict=True))
     i, j = sorted(rng.sample(range(len(steps)), 2))
     if form < 0.8:
         return f"To {goal}, first {steps[i]} and then {steps[j]}."

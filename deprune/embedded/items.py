@@ -39,7 +39,7 @@ def _shuffled(rng: random.Random, context: str, right: str, wrong: list[str]) ->
 
 def write_continuation(rng: random.Random) -> Item:
     """HellaSwag's manner: which of four endings fits the story?"""
-    story = Story.draw(rng, n_events=rng.randint(2, 5))
+    story = Story.draw(rng, n_events=rng.randint(2, 4))
     right = rng.choice(story.true_endings())
     wrong = rng.sample(story.false_endings(), 3)
     return _shuffled(rng, " ".join(story.sentences), right, wrong)
@@ -89,7 +89,7 @@ def write_boolean(rng: random.Random) -> Item:
     kind = rng.choice(["story", "fact", "sum"])
     passage = ""
     if kind == "story":
-        story = Story.draw(rng, n_events=rng.randint(2, 5))
+        story = Story.draw(rng, n_events=rng.randint(2, 4))
         passage = " ".join(story.sentences) + " "
         question, truth = story.yes_no(rng)
     else:

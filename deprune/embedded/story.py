@@ -56,12 +56,7 @@ class Story:
 
     def false_endings(self) -> list[str]:
         """Returns the false endings that name a place of this story."""
-        return [
-            self.ending(name, place)
-            for name, now in self.where.items()
-            for place in self.places
-            if place != now
-        ]
+        return [self.ending(name, place) for name, now in self.where.items() for place in self.places if place != now]
 
     def yes_no(self, rng: random.Random) -> tuple[str, bool]:
         """Returns a question about the end of the story and its answer, as often yes as no."""

@@ -9,15 +9,13 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-PEOPLE = tuple(
-    "Anna Ben Clara David Emma Felix Greta Hugo Iris Jonas Klara Leo Mara Nils Olga Paul".split()
-)
+PEOPLE = tuple("Anna Ben Clara David Emma Felix Greta Hugo Iris Jonas Klara Leo Mara Nils Olga Paul".split())
 PLACES = tuple("kitchen garden cellar attic library stable harbour market tower mill".split())
 THINGS = tuple("lamp book coin rope basket key drum mirror shovel letter blanket bottle".split())
 
 N_COUNTRIES = 32
-_ANIMALS = "heron otter badger falcon lynx beaver raven stag".split()
-_GOODS = "amber copper honey linen marble pepper silver timber".split()
+_ANIMALS = tuple("heron otter badger falcon lynx beaver raven stag".split())
+_GOODS = tuple("amber copper honey linen marble pepper silver timber".split())
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ PROBE_TOKENS = 8
 """Length of the sequence on which a model is tried before it is accepted."""
 
 
-class _Captured(Exception):
+class _StopForwardError(Exception):
     """Ends a forward pass once the last block's arguments are known."""
 
 
@@ -76,7 +76,7 @@ class BlockStack:
                 hidden.append(state)
                 calls.append((args, kwargs))
                 if index == self.n_blocks - 1:
-                    raise _Captured
+                    raise _StopForwardError
                 return self._output(index, state)
 
             return forward
@@ -84,11 +84,10 @@ class BlockStack:
         with self._replaced(record):
             try:
                 self.model(ids_BT, use_cache=False)
-            except _Captured:
+            except _StopForwardError:
                 return BlockInputs(hidden[0], calls)
         raise UnsupportedModelError(
-            f"{type(self.model).__name__} ran without calling its last block, so its blocks "
-            "cannot be run one by one."
+            f"{type(self.model).__name__} ran without calling its last block, so its blocks cannot be run one by one."
         )
 
     @torch.inference_mode()
@@ -169,9 +168,7 @@ class BlockStack:
         changed_BT[:, -1] = 0
         changed = self.model(changed_BT, use_cache=False).logits
         if (changed - expected)[:, :-1].abs().max() > tolerance:
-            raise UnsupportedModelError(
-                f"{type(self.model).__name__} is not a decoder: its tokens see later tokens."
-            )
+            raise UnsupportedModelError(f"{type(self.model).__name__} is not a decoder: its tokens see later tokens.")
 
 
 def _split_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, tuple[Any, ...], dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from transformers import (
     PretrainedConfig,
     PreTrainedTokenizerBase,
 )
+from transformers.utils.logging import disable_progress_bar
 
 from deprune.errors import ConfigError, UnsupportedModelError
 from deprune.fingerprint import digest_of_files
@@ -105,9 +107,7 @@ def read_facts(config: ModelConfig) -> ModelFacts:
         revision = (
             pinned_revision(config.path, config.revision, "config.json")
             if config.on_hub
-            else digest_of_files(
-                f for f in Path(config.source).iterdir() if f.suffix in (".safetensors", ".json")
-            )
+            else digest_of_files(f for f in Path(config.source).iterdir() if f.suffix in (".safetensors", ".json"))
         )
     text = settings.get_text_config(decoder=True)
     n_blocks = getattr(text, "num_hidden_layers", None)
@@ -129,15 +129,18 @@ def load_model(config: ModelConfig, device: str, dtype: str) -> LoadedModel:
             cannot be run one by one.
     """
     facts = read_facts(config)
+    if not sys.stderr.isatty():
+        disable_progress_bar()
     try:
         with hub_errors(f"model {config.path}"):
-            model = AutoModelForCausalLM.from_pretrained(
+            model: Any = AutoModelForCausalLM.from_pretrained(
                 config.source,
                 revision=config.revision or "main",
                 dtype=getattr(torch, dtype),
                 trust_remote_code=config.trust_remote_code,
                 use_safetensors=True,
-            ).to(device)
+            )
+            model.to(device)
             tokenizer = load_tokenizer(config)
     except (OSError, ValueError) as error:
         reason = str(error).split("\n")[0]
@@ -149,7 +152,7 @@ def load_model(config: ModelConfig, device: str, dtype: str) -> LoadedModel:
 
 def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
     """Returns the tokenizer of a model."""
-    tokenizer: Any = AutoTokenizer.from_pretrained(
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
         config.source, revision=config.revision or "main", trust_remote_code=config.trust_remote_code
     )
     return tokenizer
@@ -180,14 +183,12 @@ def resolve_dtype(dtype: str, device: str) -> str:
     if dtype == "auto":
         return "bfloat16" if device.startswith("cuda") else "float32"
     if dtype not in ("float32", "bfloat16", "float16"):
-        raise ConfigError(
-            f"The dtype '{dtype}' is not one of auto, float32, bfloat16, float16."
-        )
+        raise ConfigError(f"The dtype '{dtype}' is not one of auto, float32, bfloat16, float16.")
     return dtype
 
 
 def _settings(config: ModelConfig) -> PretrainedConfig:
-    settings: Any = AutoConfig.from_pretrained(
+    settings: PretrainedConfig = AutoConfig.from_pretrained(
         config.source, revision=config.revision or "main", trust_remote_code=config.trust_remote_code
     )
     return settings

@@ -19,8 +19,9 @@ from deprune.subset import BlockSubset
 
 
 def find_blocks(model: PreTrainedModel) -> nn.ModuleList:
-    """Returns the decoder blocks of a model, found by structure: the one module list with
-    parameters that is as long as the configured number of blocks.
+    """Returns the decoder blocks of a model, found by structure.
+
+    They are the one module list with parameters that is as long as the configured number of blocks.
 
     Raises:
         UnsupportedModelError: There is no such list, or more than one.

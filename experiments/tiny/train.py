@@ -87,7 +87,7 @@ def train_tokenizer() -> PreTrainedTokenizerFast:
 
 def batches(tokenizer: PreTrainedTokenizerFast, phase: str) -> Iterator[tuple[Tensor, Tensor]]:
     """Yields endless batches of token ids and labels of a phase."""
-    texts = (tokenizer.encode(text) + [tokenizer.eos_token_id] for text in documents("mixture", f"train, {phase}"))
+    texts = ([*tokenizer.encode(text), tokenizer.eos_token_id] for text in documents("mixture", f"train, {phase}"))
     if phase == "documents":
         while True:
             rows = [torch.tensor(ids[:128]) for ids in itertools.islice(texts, 40)]
@@ -100,7 +100,9 @@ def batches(tokenizer: PreTrainedTokenizerFast, phase: str) -> Iterator[tuple[Te
         yield ids, ids
 
 
-def train(family: str, n_tokens: float, drop: float, peak_rate: float) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+def train(
+    family: str, n_tokens: float, drop: float, peak_rate: float
+) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """Returns a family trained on `n_tokens` tokens with stochastic depth, and its tokenizer.
 
     From the second phase on, every block is left out of a step with a probability that rises
@@ -129,7 +131,10 @@ def train(family: str, n_tokens: float, drop: float, peak_rate: float) -> tuple[
             optimizer.step()
             optimizer.zero_grad()
             if seen // 400_000 != (seen + ids.numel()) // 400_000:
-                print(f"{family}: {seen / 1e6:.1f}M tokens, loss {loss.item():.3f}, {time.monotonic() - started:.0f} s", flush=True)
+                print(
+                    f"{family}: {seen / 1e6:.1f}M tokens, loss {loss.item():.3f}, {time.monotonic() - started:.0f} s",
+                    flush=True,
+                )
             seen += ids.numel()
     return model.eval(), tokenizer
 

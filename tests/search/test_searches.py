@@ -51,13 +51,13 @@ def test_result_is_feasible(name: str, budget: int, protected: tuple[int, ...]) 
 
 @pytest.mark.parametrize("name", SEARCHES)
 def test_same_seed_gives_same_trace_and_leaves_global_state_alone(name: str) -> None:
-    before = np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # noqa: NPY002
+    before = np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
     runs = []
     for _ in range(2):
         task = problem(quadratic_loss(8, seed=2), 8, 3)
         runs.append((make(name).run(task, np.random.default_rng(5)), task.trace))
     assert runs[0] == runs[1]
-    assert before == (np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())  # noqa: NPY002
+    assert before == (np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())
 
 
 @given(st.integers(0, 2**32), st.integers(2, 7))

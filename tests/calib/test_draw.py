@@ -1,0 +1,71 @@
+"""Draws are nested, independent, and complete; too short a corpus is refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from deprune.calib.base import CalibConfig, CalibrationSet
+from deprune.calib.corpora import EmbeddedCorpus
+from deprune.calib.draw import draw_windows
+from deprune.errors import DataError
+from deprune.model.load import ModelConfig, load_tokenizer
+
+TOKENIZER = load_tokenizer(ModelConfig(path="deprune:tiny_llama"))
+
+
+def draw(
+    corpus: str = "facts", *, n: int = 8, length: int = 64, seed: int = 0, model: str = "a", documents: int = 4000
+) -> CalibrationSet:
+    source = EmbeddedCorpus(corpus=corpus, n_documents=documents)
+    calib = CalibConfig(name=corpus, corpus=source, n_samples=n, seq_len=length, seed=seed)
+    return draw_windows(calib, length, TOKENIZER, model)
+
+
+def test_samples_are_nested() -> None:
+    few, many = draw(n=5), draw(n=12)
+    assert torch.equal(many.ids_BT[:5], few.ids_BT)
+    assert few.sample_id == many.sample_id
+    assert few.token_hash != many.token_hash
+
+
+def test_a_draw_keeps_its_identity_at_every_length() -> None:
+    short, long = draw(length=32, n=16), draw(length=64, n=8)
+    assert short.sample_id == long.sample_id
+    assert torch.equal(short.ids_BT.flatten(), long.ids_BT.flatten())
+
+
+def test_draws_differ_by_corpus_seed_and_model() -> None:
+    draws = [draw(), draw(seed=1), draw(model="b"), draw(corpus="mixture")]
+    assert len({d.sample_id for d in draws}) == len({d.token_hash for d in draws}) == 4
+
+
+def test_windows_are_the_documents_in_drawn_order() -> None:
+    text = TOKENIZER.decode(draw(n=1, length=256).ids_BT[0])
+    documents = EmbeddedCorpus(corpus="facts").documents()
+    whole = [part.strip() for part in text.split("<|endoftext|>")[:-1]]
+    assert len(whole) >= 2
+    assert all(part in documents for part in whole)
+
+
+def test_too_short_a_corpus_says_how_many_windows_there_are() -> None:
+    with pytest.raises(DataError, match=r"holds (\d+) windows of 64 tokens.*at most \1,") as caught:
+        draw(n=1000, documents=20)
+    held = int(str(caught.value).split("holds ")[1].split()[0])
+    assert draw(n=held, documents=20).ids_BT.shape == (held, 64)
+    with pytest.raises(DataError, match=f"holds {held} windows"):
+        draw(n=held + 1, documents=20)
+
+
+def test_windows_start_with_the_tokenizers_start_token() -> None:
+    class WithStart:
+        bos_token_id, eos_token_id = 7, 0
+
+        def encode(self, text: str, add_special_tokens: bool = True, **_: object) -> list[int]:
+            plain: list[int] = TOKENIZER.encode(text)
+            return [7, *plain] if add_special_tokens else plain
+
+    calib = CalibConfig(name="facts", corpus=EmbeddedCorpus(corpus="facts"), n_samples=4, seq_len=16, seed=0)
+    with_start = draw_windows(calib, 16, WithStart(), "a").ids_BT  # type: ignore[arg-type]
+    assert (with_start[:, 0] == 7).all()
+    assert torch.equal(with_start[:, 1:].flatten(), draw(n=4, length=16).ids_BT.flatten()[:60])
