@@ -22,10 +22,10 @@ demo: $(INSTALLED) ## a small real sweep on an embedded model: two calibrations,
 	$(BIN)/python -m deprune.sweep -m calib=narratives,facts search=greedy,oneshot calib.n_samples=32 calib.seq_len=128
 
 test: $(INSTALLED) ## all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 test-quick: $(INSTALLED) ## the tests that take seconds
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n auto -m "not slow"
 
 check: $(INSTALLED) ## lint and types
 	$(BIN)/ruff check .

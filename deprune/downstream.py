@@ -48,7 +48,7 @@ class EvalConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Score:
+class MetricScore:
     """One metric of one task.
 
     Attributes:
@@ -76,7 +76,7 @@ class TaskScores:
     n_items: int
     item_set: str
     version: str
-    metrics: dict[str, Score] = field(default_factory=dict)
+    metrics: dict[str, MetricScore] = field(default_factory=dict)
 
 
 class DownstreamEvaluator:
@@ -117,7 +117,7 @@ class DownstreamEvaluator:
         assert results is not None
         values, samples = results["results"][task], results["samples"][task]
         metrics = {
-            metric: Score(
+            metric: MetricScore(
                 value=float(values[f"{metric},none"]),
                 stderr=float(values[f"{metric}_stderr,none"]),
                 correct="".join(str(int(sample[metric])) for sample in samples),
@@ -134,7 +134,7 @@ class DownstreamEvaluator:
 
 
 def _task_scores(stored: dict[str, Any]) -> TaskScores:
-    return TaskScores(**{**stored, "metrics": {m: Score(**s) for m, s in stored["metrics"].items()}})
+    return TaskScores(**{**stored, "metrics": {m: MetricScore(**s) for m, s in stored["metrics"].items()}})
 
 
 def check_tasks(tasks: Sequence[str]) -> None:

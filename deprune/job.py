@@ -57,7 +57,7 @@ class Stopwatch:
 
 
 @dataclass(frozen=True)
-class Search:
+class SearchRun:
     """What searching gave: the result, its loss, the dense loss, and what they cost."""
 
     result: SearchResult
@@ -101,7 +101,7 @@ def run_job(config: RunConfig, sweep: str) -> JobResult:
     return JobResult(record, remembered=False)
 
 
-def _search(config: RunConfig, run: ResolvedRun, loaded: LoadedModel, calibration: CalibrationSet) -> Search:
+def _search(config: RunConfig, run: ResolvedRun, loaded: LoadedModel, calibration: CalibrationSet) -> SearchRun:
     evaluator = SubsetEvaluator(loaded.stack, calibration, config.objective, config.evaluator)
     problem = Problem(run.space, lambda subsets: [e.loss for e in evaluator.evaluate(subsets)])
     dense = BlockSubset(run.space.n_blocks)
@@ -120,7 +120,7 @@ def _search(config: RunConfig, run: ResolvedRun, loaded: LoadedModel, calibratio
                 f"The loss of the {which} model on {config.calib.name} is not finite; use dtype=float32 or "
                 "bfloat16, and check that the weights are whole."
             )
-    return Search(result, pruned, reference, problem, evaluator.counter)
+    return SearchRun(result, pruned, reference, problem, evaluator.counter)
 
 
 def _metric_rows(scores: dict[str, TaskScores], dense: dict[str, TaskScores]) -> tuple[MetricRow, ...]:
@@ -147,7 +147,7 @@ def _record(
     config: RunConfig,
     run: ResolvedRun,
     calibration: CalibrationSet,
-    search: Search,
+    search: SearchRun,
     metrics: tuple[MetricRow, ...],
     watch: Stopwatch,
 ) -> RunRecord:

@@ -59,11 +59,11 @@ def _print_counts(console: Console, outcomes: list[Outcome], results_dir: Path) 
 def summary_table(records: list[RunRecord]) -> Table:
     """Returns one row per record."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in ("model", "calibration", "search"):
+    for heading in ("model", "calib.", "search"):
         table.add_column(heading, overflow="fold")
     table.add_column("budget", justify="right")
     table.add_column("removed", overflow="fold")
-    for heading in ("calib. perplexity", "mean acc. %", "s"):
+    for heading in ("calib. ppl", "mean acc. %", "s"):
         table.add_column(heading, justify="right", no_wrap=True)
     for record in records:
         table.add_row(
@@ -72,10 +72,10 @@ def summary_table(records: list[RunRecord]) -> Table:
             record.search,
             str(record.budget),
             " ".join(map(str, record.removed)),
-            f"{_perplexity(record.calib_value_dense)} → {_perplexity(record.calib_value)}",
+            f"{_perplexity(record.calib_value_dense)}→{_perplexity(record.calib_value)}",
             "–"
             if record.accuracy is None or record.accuracy_dense is None
-            else f"{100 * record.accuracy_dense:.1f} → {100 * record.accuracy:.1f}",
+            else f"{100 * record.accuracy_dense:.1f}→{100 * record.accuracy:.1f}",
             f"{sum(record.measured['seconds'].values()):.1f}",
         )
     return table

@@ -78,8 +78,7 @@ def run_name(record: RunRecord) -> str:
 def _log_to_wandb(config: TrackingConfig, record: RunRecord, record_path: Path, results_dir: Path, sweep: str) -> None:
     import wandb
 
-    # `init` asks nothing when the mode is given, and the folder keeps the working directory clean.
-    mode: Any = config.mode or os.environ.get("WANDB_MODE") or ("online" if _logged_in() else "offline")
+    mode: Any = _mode(config.mode or os.environ.get("WANDB_MODE"))
     with wandb.init(
         project=config.project,
         group=sweep,
@@ -124,7 +123,14 @@ def _scores_table(record: RunRecord) -> Any:
     return wandb.Table(columns=columns, data=[[getattr(row, str(c)) for c in columns] for row in record.metrics])
 
 
-def _logged_in() -> bool:
+def _mode(wanted: str | None) -> str:
+    """Returns the mode for a run; never online without a login, since W&B would ask for one."""
     import wandb
 
-    return wandb.login(prompt=False)
+    if wanted not in (None, "online"):
+        return wanted
+    if wandb.login(prompt=False):
+        return "online"
+    if wanted == "online":
+        log.warning("You are not logged in to W&B, so the run is kept offline; set WANDB_API_KEY or run `wandb login`.")
+    return "offline"

@@ -84,7 +84,11 @@ def _depth_settings(config: PretrainedConfig) -> list[str]:
     """Returns the names of the settings that hold the block count or one entry per block."""
     n_blocks = config.num_hidden_layers
     count = config.attribute_map.get("num_hidden_layers", "num_hidden_layers")
-    per_block = [k for k, v in config.__dict__.items() if isinstance(v, list | tuple) and len(v) == n_blocks]
+    per_block = [
+        key
+        for key, value in config.__dict__.items()
+        if isinstance(value, list | tuple) and len(value) == n_blocks and not key.endswith("token_id")
+    ]
     # GPT-Neo writes its per-block list a second time in run-length form.
     return [count, *per_block, *(["attention_types"] if config.model_type == "gpt_neo" else [])]
 

@@ -1,0 +1,128 @@
+"""The real Hub clients against a local Hub with real data, and what happens when there is none."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pyarrow import parquet
+
+from deprune.record import read_record
+from tests.conftest import SHARED, Command
+
+pytestmark = pytest.mark.slow
+
+STORIES_MODEL = "tinystories/tinystories-instruct-3m-chat-gptneo-8L"
+STORIES = ["model=hub", f"model.path={STORIES_MODEL}"]
+SMALL = ["calib.n_samples=16", "calib.seq_len=128", "tracking=none"]
+NOWHERE = {"HF_ENDPOINT": "http://127.0.0.1:9"}
+
+Hub = Callable[..., str]
+
+
+def records_in(folder: Path) -> list[dict[str, object]]:
+    return [json.loads(path.read_text()) for path in folder.rglob("record.json")]
+
+
+def test_grid_of_real_model_real_corpora_real_tasks(sweep: Command, hub: Hub, tmp_path: Path) -> None:
+    command = ["-m", *STORIES, "calib=c4,wikitext", "search=greedy,oneshot", "budget=2"]
+    command += ["calib.n_samples=16", "calib.seq_len=128", "eval=reasoning", "eval.limit=50"]
+    environment = {"HF_ENDPOINT": hub()}
+    result = sweep(*command, env=environment, timeout=580)
+    assert result.code == 0, result.err
+    assert "4 jobs done, 0 found done before, 0 failed." in result.out
+    records = [read_record(path) for path in tmp_path.rglob("record.json")]
+    assert {(r.calib_dataset, r.search) for r in records} == {
+        (c, s) for c in ("c4", "wikitext") for s in ("greedy", "oneshot")
+    }
+    tasks = {"hellaswag", "winogrande", "arc_easy", "arc_challenge", "piqa", "boolq"}
+    for record in records:
+        assert {row.task for row in record.metrics} == tasks
+        assert {row.n_items for row in record.metrics} == {50}
+        assert record.calib_value > record.calib_value_dense
+    again = sweep(*command, env=environment, timeout=120)
+    assert "Nothing left to do: all 4 jobs" in again.out
+
+
+def test_dense_loss_on_stories_is_the_published_one(sweep: Command, hub: Hub, tmp_path: Path) -> None:
+    stories = SHARED / "hub/datasets/roneneldan/TinyStories/data/validation-00000-of-00001.parquet"
+    text = "\n<|endoftext|>\n".join(parquet.read_table(stories)["text"].to_pylist())
+    (tmp_path / "stories.txt").write_text(text)
+    local = ["calib=local", "calib.path=stories.txt", "calib.n_samples=64", "calib.seq_len=256"]
+    result = sweep(*STORIES, *local, "budget=0", "eval=none", "tracking=none", env={"HF_ENDPOINT": hub()})
+    assert result.code == 0, result.err
+    (record,) = records_in(tmp_path)
+    assert record["calib_value_dense"] == pytest.approx(1.94, abs=0.15)
+    assert str(tmp_path) not in json.dumps(record)
+
+
+def test_users_own_command_works(sweep: Command, hub: Hub, tmp_path: Path) -> None:
+    result = sweep("-m", "calib=c4,wikitext", "search=greedy,oneshot", env={"HF_ENDPOINT": hub()}, timeout=580)
+    assert result.code == 0, result.err
+    assert len(records_in(tmp_path)) == 4
+    assert list(tmp_path.glob("results/wandb/offline-run-*")), "the runs were not tracked offline"
+
+
+def test_no_hub_is_one_sentence_within_a_minute(sweep: Command, tmp_path: Path) -> None:
+    started = time.monotonic()
+    result = sweep("-m", "calib=c4,wikitext", "search=greedy,oneshot", env=NOWHERE)
+    assert time.monotonic() - started < 60
+    assert result.code == 1
+    assert "The Hub at http://127.0.0.1:9 does not answer, so data set allenai/c4 cannot be had" in result.err
+    for way_out in ("network", "HF_ENDPOINT", "HF_HUB_OFFLINE=1", "calib=local calib.path="):
+        assert way_out in result.err
+    assert "Traceback" not in result.err
+    assert not records_in(tmp_path)
+
+
+def test_model_and_tasks_without_a_hub_say_so_too(sweep: Command) -> None:
+    model = sweep(*STORIES, "budget=1", *SMALL, env=NOWHERE)
+    assert model.code == 1
+    assert f"so model {STORIES_MODEL} cannot be had" in model.err
+    tasks = sweep("eval=reasoning", "budget=1", *SMALL, env=NOWHERE)
+    assert tasks.code == 1
+    assert "cannot be had" in tasks.err
+    assert "eval=mini" in tasks.err
+
+
+def test_gated_repositories(sweep: Command, hub: Hub) -> None:
+    environment = {"HF_ENDPOINT": hub("--gated", STORIES_MODEL, "--gated", "allenai/c4")}
+    for overrides, what in ((STORIES, f"model {STORIES_MODEL}"), (["calib=c4"], "data set allenai/c4")):
+        result = sweep(*overrides, "eval=none", "budget=1", *SMALL, env=environment)
+        assert result.code == 1
+        assert f"The {what} cannot be had: it is gated" in result.err
+        assert "HF_TOKEN" in result.err
+        assert "Traceback" not in result.err
+
+
+def test_names_that_the_hub_does_not_know(sweep: Command, hub: Hub) -> None:
+    environment = {"HF_ENDPOINT": hub()}
+    model = sweep("model=hub", "model.path=nobody/nothing", "budget=1", *SMALL, env=environment)
+    assert model.code == 1
+    assert "there is no such public repository" in model.err
+    corpus = sweep("calib=c4", "calib.path=nobody/nothing", "budget=1", *SMALL, env=environment)
+    assert corpus.code == 1
+    assert "there is no such public repository" in corpus.err
+
+
+def test_hub_that_fails_twice_just_works(sweep: Command, hub: Hub, tmp_path: Path) -> None:
+    for overrides in (STORIES, ["calib=c4"]):
+        environment = {"HF_ENDPOINT": hub("--fail-first", "2")}
+        result = sweep(*overrides, "eval=none", "budget=1", "search=oneshot", *SMALL, env=environment)
+        assert result.code == 0, result.err
+    assert len(records_in(tmp_path)) == 2
+
+
+def test_cache_serves_when_the_hub_is_gone(sweep: Command, hub: Hub, tmp_path: Path) -> None:
+    command = [*STORIES, "calib=wikitext", "eval=none", "budget=1", *SMALL]
+    assert sweep(*command, "search=oneshot", env={"HF_ENDPOINT": hub()}).code == 0
+    offline = sweep(*command, "search=greedy", env=NOWHERE | {"HF_HUB_OFFLINE": "1"})
+    assert offline.code == 0, offline.err
+    first, second = records_in(tmp_path)
+    assert first["calib_token_hash"] == second["calib_token_hash"]
+    assert first["model_revision"] == second["model_revision"]
+    assert math.isfinite(float(str(second["calib_value"])))

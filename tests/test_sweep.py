@@ -1,0 +1,150 @@
+"""The whole road on the embedded models: grid, table, resume, reproducibility, tracking."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from deprune.model.load import EMBEDDED_FOLDER
+from deprune.model.prune import blocks_removed
+from deprune.record import RunRecord, read_record
+from deprune.subset import BlockSubset
+from tests.conftest import Command
+
+SMALL = ["calib.n_samples=4", "calib.seq_len=64", "eval.limit=20"]
+
+
+def records_in(folder: Path) -> list[RunRecord]:
+    return [read_record(path) for path in sorted(folder.rglob("record.json"))]
+
+
+def without_times(record: RunRecord) -> dict[str, Any]:
+    return {k: v for k, v in asdict(record).items() if k != "measured"}
+
+
+@pytest.mark.slow
+def test_grid_leaves_records_table_and_offline_runs(sweep: Command, tmp_path: Path) -> None:
+    command = ["-m", "calib=narratives,facts", "search=greedy,oneshot", "budget=2", *SMALL]
+    result = sweep(*command)
+    assert result.code == 0, result.err
+    assert "4 jobs done, 0 found done before, 0 failed." in result.out
+    assert "Results: results" in result.out
+    records = records_in(tmp_path)
+    assert len(records) == 4
+    for record in records:
+        assert f"{100 * record.accuracy_dense:.1f}→{100 * record.accuracy:.1f}" in result.out
+        assert f"{math.exp(record.calib_value):.2f}" in result.out
+    draws = {(r.calib_dataset, r.calib_sample_id) for r in records}
+    assert len(draws) == 2, "the searches of a cell must share a draw"
+    assert len(list(tmp_path.glob("results/wandb/offline-run-*"))) == 4
+
+    again = sweep(*command)
+    assert again.code == 0
+    assert "Nothing left to do: all 4 jobs have their records" in again.out
+    assert len(list(tmp_path.glob("results/wandb/offline-run-*"))) == 4
+
+
+def test_same_configuration_gives_the_same_record(sweep_here: Command, tmp_path: Path) -> None:
+    job = ["budget=2", "search=oneshot", "tracking=none", *SMALL]
+    for folder in ("one", "two"):
+        assert sweep_here(*job, f"results_dir={folder}").code == 0
+    one, two = (records_in(tmp_path / folder) for folder in ("one", "two"))
+    assert [without_times(r) for r in one] == [without_times(r) for r in two]
+    assert sweep_here(*job, "results_dir=one", "force=true").code == 0
+    (forced,) = records_in(tmp_path / "one")
+    assert without_times(forced) == without_times(one[0])
+    assert forced.measured != one[0].measured, "force did not run the job again"
+
+
+def test_ways_to_ask_for_the_same_run_share_a_record(sweep_here: Command, tmp_path: Path) -> None:
+    same = (["budget=3"], ["budget=0.25"], ["budget=3", "seed=7"], ["budget=3", "dtype=float32", "device=cpu"])
+    for overrides in same:
+        assert sweep_here(*overrides, "search=oneshot", "eval=none", "tracking=none", *SMALL).code == 0
+    assert len(records_in(tmp_path)) == 1, "one-shot is deterministic, so its seed is no factor"
+    for seed in (0, 1):
+        assert sweep_here("budget=3", f"seed={seed}", "search=random", "eval=none", "tracking=none", *SMALL).code == 0
+    assert len(records_in(tmp_path)) == 3
+
+
+def test_budget_zero_is_the_dense_model(sweep_here: Command, tmp_path: Path) -> None:
+    for search in ("greedy", "random"):
+        assert sweep_here("budget=0", f"search={search}", "tracking=none", *SMALL).code == 0
+    (record,) = records_in(tmp_path)
+    assert record.is_dense
+    assert record.search == "dense"
+    assert record.removed == ()
+    assert record.calib_value == record.calib_value_dense
+    assert record.accuracy == record.accuracy_dense
+
+
+def test_scores_are_those_of_the_pruned_model(sweep_here: Command, tmp_path: Path) -> None:
+    """Accuracy recomputed from the items by hand, with transformers alone."""
+    from itertools import islice
+
+    from deprune.embedded.items import items
+
+    overrides = ["budget=4", "search=random", "tracking=none", "eval.tasks=[mini_two_hop]", *SMALL]
+    assert sweep_here(*overrides, "eval.limit=40").code == 0
+    (record,) = records_in(tmp_path)
+    folder = EMBEDDED_FOLDER / "tiny_llama"
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    right = []
+    with blocks_removed(model, BlockSubset.of(12, record.removed)), torch.inference_mode():
+        for item in islice(items("mini_two_hop", "test"), 40):
+            start = len(tokenizer.encode(item.context))
+            scores = []
+            for choice in item.choices:
+                ids = torch.tensor([tokenizer.encode(f"{item.context} {choice}")])
+                log_p = model(ids).logits[0].log_softmax(-1)
+                scores.append(sum(log_p[i - 1, ids[0, i]].item() for i in range(start, ids.shape[1])))
+            right.append(scores.index(max(scores)) == item.answer)
+    (stored,) = tmp_path.rglob(f"downstream/*/{record.subset}.json")
+    scored = json.loads(stored.read_text())["mini_two_hop, first 40"]["metrics"]["acc"]
+    assert scored["correct"] == "".join(str(int(r)) for r in right)
+    row = next(r for r in record.metrics if r.metric == "acc")
+    assert row.value == scored["value"] == pytest.approx(sum(right) / 40)
+    assert row.stderr == pytest.approx(math.sqrt(row.value * (1 - row.value) / 39))
+
+
+def test_a_subset_is_scored_once_whoever_asks(
+    sweep_here: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from deprune.downstream import DownstreamEvaluator
+
+    computed: list[str] = []
+    compute = DownstreamEvaluator._compute
+
+    def counted(self: DownstreamEvaluator, task: str) -> Any:
+        computed.append(task)
+        return compute(self, task)
+
+    monkeypatch.setattr(DownstreamEvaluator, "_compute", counted)
+    job = ["search=oneshot", "budget=1", "tracking=none", "eval.tasks=[mini_one_hop]", *SMALL]
+    sweep_here(*job)
+    assert computed == ["mini_one_hop"] * 2  # dense and pruned
+    sweep_here(*job, "search=greedy")  # finds the same block
+    assert len(computed) == 2
+    sweep_here(*job, "eval.tasks=[mini_one_hop,mini_reference]")
+    assert computed[2:] == ["mini_reference"] * 2
+
+
+def test_full_error_shows_the_traceback(sweep_here: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.delenv("DEPRUNE_TRACEBACKS")
+    with pytest.raises(Exception, match="does not fit a model"):
+        sweep_here("budget=99", "tracking=none", *SMALL)
+
+
+def test_help_explains_groups_with_examples(sweep_here: Command) -> None:
+    result = sweep_here("--help")
+    assert result.code == 0
+    for text in ("python -m deprune.sweep -m calib=c4,wikitext", "search: greedy, oneshot, random", "eval.limit"):
+        assert text in result.out
