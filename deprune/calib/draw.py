@@ -1,8 +1,9 @@
 """Seeded draws of token windows from a corpus.
 
-A draw is an order of the corpus's documents. Its windows are cut one after the other from
-the documents in that order, each ended by the tokenizer's end token, so the first n of m
-windows are the n windows of the same draw.
+A draw is an order of the corpus's documents. They are taken in that order, each ended by the
+tokenizer's end token, until they fill a window; a long document fills several. What is then
+left of the last document is dropped, so that a window starts with a document, or goes on with one
+that filled the window before. The first n of m windows are the n windows of the same draw.
 """
 
 from __future__ import annotations
@@ -66,9 +67,10 @@ def _windows(
     for index in order:
         # Long documents are meant to exceed the context here; they are cut below.
         pending += tokenizer.encode(documents[int(index)], add_special_tokens=False, verbose=False) + end
-        while len(pending) >= fresh:
-            yield prefix + pending[:fresh]
-            pending = pending[fresh:]
+        if len(pending) >= fresh:
+            for start in range(0, len(pending) - fresh + 1, fresh):
+                yield prefix + pending[start : start + fresh]
+            pending = []
 
 
 def _start_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
