@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from deprune.calib.base import CalibConfig, Corpus
 from deprune.downstream import EvalConfig
 from deprune.errors import ConfigError
-from deprune.evaluator import EvaluatorConfig
+from deprune.evaluator.base import EvaluatorConfig
 from deprune.model.load import ModelConfig
 from deprune.nearest import unknown_name
 from deprune.objective.base import Objective
@@ -151,7 +151,7 @@ def _check_ranges(config: RunConfig) -> None:
         "calib.seq_len": (config.calib.seq_len or 2, 2),
         "calib.seed": (config.calib.seed, 0),
         "seed": (config.seed, 0),
-        "evaluator.batch_tokens": (config.evaluator.batch_tokens, 1),
+        "evaluator.batch_size": (config.evaluator.batch_size, 1),
         "eval.batch_size": (config.eval.batch_size, 1),
         "eval.limit": (config.eval.limit or 1, 1),
     }

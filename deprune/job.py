@@ -19,9 +19,11 @@ from deprune.config import RunConfig, name_of
 from deprune.downstream import METRICS, DownstreamEvaluator, TaskScores, check_tasks
 from deprune.environment import describe_environment
 from deprune.errors import DepruneError
-from deprune.evaluator import Evaluation, EvaluationCounter, SubsetEvaluator
+from deprune.evaluator.base import Evaluation, EvaluationCounter
+from deprune.evaluator.evaluator import SubsetEvaluator
+from deprune.evaluator.store import EvaluationStore
 from deprune.files import require_writable
-from deprune.fingerprint import digest_of
+from deprune.fingerprint import digest_of, file_name_of
 from deprune.identity import ResolvedRun, resolve
 from deprune.model.load import LoadedModel, load_model, load_tokenizer, read_facts
 from deprune.randomness import generator
@@ -58,13 +60,14 @@ class Stopwatch:
 
 @dataclass(frozen=True)
 class SearchRun:
-    """What searching gave: the result, its loss, the dense loss, and what they cost."""
+    """What searching gave: the result, its loss, the dense loss, what they cost, damaged lines met."""
 
     result: SearchResult
     pruned: Evaluation
     dense: Evaluation
     problem: Problem
     counter: EvaluationCounter
+    n_damaged: int
 
 
 def run_job(config: RunConfig, sweep: str) -> JobResult:
@@ -102,7 +105,8 @@ def run_job(config: RunConfig, sweep: str) -> JobResult:
 
 
 def _search(config: RunConfig, run: ResolvedRun, loaded: LoadedModel, calibration: CalibrationSet) -> SearchRun:
-    evaluator = SubsetEvaluator(loaded.stack, calibration, config.objective, config.evaluator)
+    store = EvaluationStore(config.results_dir / "evaluations" / _evaluation_context(config, run, loaded))
+    evaluator = SubsetEvaluator(loaded.stack, calibration, config.objective, config.evaluator, store)
     problem = Problem(run.space, lambda subsets: [e.loss for e in evaluator.evaluate(subsets)])
     dense = BlockSubset(run.space.n_blocks)
     if run.space.budget:
@@ -114,13 +118,28 @@ def _search(config: RunConfig, run: ResolvedRun, loaded: LoadedModel, calibratio
         raise AssertionError(f"the search {name_of(config.search)} returned {result.subset}, outside its space")
     problem.losses([result.subset])
     pruned, reference = evaluator.evaluate([result.subset, dense])
+    store.close()
     for which, evaluation in (("dense", reference), ("pruned", pruned)):
         if not math.isfinite(evaluation.loss):
             raise DepruneError(
                 f"The loss of the {which} model on {config.calib.name} is not finite; use dtype=float32 or "
                 "bfloat16, and check that the weights are whole."
             )
-    return SearchRun(result, pruned, reference, problem, evaluator.counter)
+    return SearchRun(result, pruned, reference, problem, evaluator.counter, store.n_damaged)
+
+
+def _evaluation_context(config: RunConfig, run: ResolvedRun, loaded: LoadedModel) -> str:
+    """Returns the name of the folder of all evaluations that may be compared with this run's.
+
+    Everything that can change a loss is in it, but for the samples and the subset.
+    """
+    context = {
+        **run.identity["model"],
+        "attention": loaded.stack.model.config._attn_implementation,
+        "device": run.device.partition(":")[0],
+        "objective": run.identity["objective"],
+    }
+    return f"{file_name_of(config.model.label)}-{name_of(config.objective)}-{digest_of(context)}"
 
 
 def _metric_rows(scores: dict[str, TaskScores], dense: dict[str, TaskScores]) -> tuple[MetricRow, ...]:
@@ -185,13 +204,12 @@ def _record(
         calib_value_dense=search.dense.loss,
         trace=tuple(asdict(point) for point in search.problem.trace),
         n_evals=search.counter.requested,
-        n_evals_computed=search.counter.computed,
-        block_calls=search.counter.block_calls,
         metrics=metrics,
         accuracy=fmean(row.value for row in accuracies) if accuracies else None,
         accuracy_dense=fmean(row.dense_value for row in accuracies) if accuracies else None,
         measured={
             "seconds": dict(watch.seconds),
+            "evaluations": {**asdict(search.counter), "damaged_lines": search.n_damaged},
             "peak_memory_bytes": _peak_memory(run.device),
             "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
         },

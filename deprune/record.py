@@ -13,7 +13,7 @@ from typing import Any
 from deprune.errors import RecordError
 from deprune.files import write_atomically
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +59,11 @@ class RunRecord:
         calib_stderr: Its standard error over calibration samples.
         calib_value_dense: Objective of the dense model on the same set.
         trace: Improvements during the search: evaluations, blocks removed, loss, subset.
-        n_evals: Losses that the search asked for; `n_evals_computed` of them were computed.
-        block_calls: Times that a block was run on one calibration sample.
+        n_evals: Losses that the search asked for.
         metrics: Scores of the pruned and the dense model.
         accuracy: Mean of the tasks' accuracies, each task counting the same.
-        measured: Seconds by phase, peak memory, time of writing: what differs between two
-            runs of the same configuration.
+        measured: Seconds by phase, evaluations remembered and computed, peak memory, time of
+            writing: what differs between two runs of the same configuration.
         environment: Versions, device, and the state of the code.
     """
 
@@ -99,8 +98,6 @@ class RunRecord:
     calib_value_dense: float
     trace: tuple[dict[str, Any], ...]
     n_evals: int
-    n_evals_computed: int
-    block_calls: int
     metrics: tuple[MetricRow, ...]
     accuracy: float | None
     accuracy_dense: float | None

@@ -111,8 +111,8 @@ def _summary(record: RunRecord) -> dict[str, Any]:
         "calib_value_dense": record.calib_value_dense,
         "removed": list(record.removed),
         "subset": record.subset,
-        "evaluations_computed": record.n_evals_computed,
-        "block_calls": record.block_calls,
+        "evaluations_computed": record.measured["evaluations"]["computed"],
+        "block_calls": record.measured["evaluations"]["block_calls"],
     }
 
 

@@ -18,7 +18,9 @@ from deprune.downstream import DownstreamEvaluator, EvalConfig
 from deprune.embedded.corpora import CORPORA, documents
 from deprune.embedded.items import N_ITEMS, WRITERS, items, load
 from deprune.embedded.world import COUNTRIES, RELATIONS
-from deprune.evaluator import EvaluatorConfig, SubsetEvaluator
+from deprune.evaluator.base import EvaluatorConfig
+from deprune.evaluator.evaluator import SubsetEvaluator
+from deprune.evaluator.store import EvaluationStore
 from deprune.fingerprint import digest_of
 from deprune.model.load import EMBEDDED_FOLDER, LoadedModel
 from deprune.objective.nll import NegativeLogLikelihood
@@ -92,7 +94,9 @@ def test_a_quarter_of_the_blocks_costs_accuracy_but_not_all(
     loaded = embedded(family)
     calib = CalibConfig(name="mixture", corpus=EmbeddedCorpus(corpus="mixture"), n_samples=32, seq_len=128, seed=0)
     calibration = draw_windows(calib, 128, loaded.tokenizer, family)
-    evaluator = SubsetEvaluator(loaded.stack, calibration, NegativeLogLikelihood(), EvaluatorConfig())
+    evaluator = SubsetEvaluator(
+        loaded.stack, calibration, NegativeLogLikelihood(), EvaluatorConfig(), EvaluationStore(tmp_path)
+    )
     space = SearchSpace(loaded.stack.n_blocks, loaded.stack.n_blocks // 4)
     found = (
         Greedy().run(Problem(space, lambda s: [e.loss for e in evaluator.evaluate(s)]), np.random.default_rng()).subset

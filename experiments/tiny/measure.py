@@ -19,7 +19,9 @@ from deprune.calib.corpora import EmbeddedCorpus
 from deprune.calib.draw import draw_windows
 from deprune.downstream import DownstreamEvaluator, EvalConfig
 from deprune.embedded.items import WRITERS, load
-from deprune.evaluator import EvaluatorConfig, SubsetEvaluator
+from deprune.evaluator.base import EvaluatorConfig
+from deprune.evaluator.evaluator import SubsetEvaluator
+from deprune.evaluator.store import EvaluationStore
 from deprune.model.load import ModelConfig, load_model
 from deprune.objective.nll import NegativeLogLikelihood
 from deprune.search.base import Problem
@@ -44,7 +46,9 @@ def measure(family: str, results_dir: Path) -> list[dict[str, object]]:
     loaded = load_model(ModelConfig(path=f"deprune:{family}", name=family), "cpu", "float32")
     calib = CalibConfig(name="mixture", corpus=EmbeddedCorpus(corpus="mixture"), n_samples=64, seq_len=128, seed=0)
     calibration = draw_windows(calib, 128, loaded.tokenizer, family)
-    evaluator = SubsetEvaluator(loaded.stack, calibration, NegativeLogLikelihood(), EvaluatorConfig())
+    evaluator = SubsetEvaluator(
+        loaded.stack, calibration, NegativeLogLikelihood(), EvaluatorConfig(), EvaluationStore(results_dir)
+    )
     n_blocks = loaded.stack.n_blocks
     problem = Problem(SearchSpace(n_blocks, MAX_BUDGET), lambda s: [e.loss for e in evaluator.evaluate(s)])
     order = Greedy().run(problem, np.random.default_rng(0)).order

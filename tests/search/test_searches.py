@@ -20,7 +20,9 @@ from deprune.calib.corpora import EmbeddedCorpus
 from deprune.calib.draw import draw_windows
 from deprune.cli import CONF_DIR
 from deprune.config import build_target
-from deprune.evaluator import EvaluatorConfig, SubsetEvaluator
+from deprune.evaluator.base import EvaluatorConfig
+from deprune.evaluator.evaluator import SubsetEvaluator
+from deprune.evaluator.store import EvaluationStore
 from deprune.model.load import LoadedModel
 from deprune.model.prune import prune_blocks
 from deprune.objective.nll import NegativeLogLikelihood
@@ -104,7 +106,9 @@ def test_random_subsets_are_uniform() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
-def test_greedy_is_greedy_on_physically_pruned_models(family: str, embedded: Callable[[str], LoadedModel]) -> None:
+def test_greedy_is_greedy_on_physically_pruned_models(
+    family: str, embedded: Callable[[str], LoadedModel], tmp_path: Path
+) -> None:
     loaded = embedded(family)
     calib = CalibConfig(name="facts", corpus=EmbeddedCorpus(corpus="facts"), n_samples=6, seq_len=64, seed=1)
     calibration = draw_windows(calib, 64, loaded.tokenizer, family)
@@ -121,7 +125,9 @@ def test_greedy_is_greedy_on_physically_pruned_models(family: str, embedded: Cal
         rest = [b for b in range(n_blocks) if b not in removed]
         removed = (*removed, min(rest, key=lambda b: loss_of_pruned((*removed, b))))
 
-    evaluator = SubsetEvaluator(loaded.stack, calibration, NegativeLogLikelihood(), EvaluatorConfig())
+    evaluator = SubsetEvaluator(
+        loaded.stack, calibration, NegativeLogLikelihood(), EvaluatorConfig(), EvaluationStore(tmp_path)
+    )
     task = Problem(SearchSpace(n_blocks, budget), lambda subsets: [e.loss for e in evaluator.evaluate(subsets)])
     result = Greedy().run(task, np.random.default_rng())
     assert result.order == removed

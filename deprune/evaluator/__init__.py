@@ -1,0 +1,1 @@
+"""Losses of subsets of blocks: exact sharing of common prefixes, every loss remembered."""

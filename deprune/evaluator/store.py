@@ -1,0 +1,128 @@
+"""The evaluation store: every loss of every sample, shared by all jobs, searches and sample counts.
+
+One folder per context (model, dtype, attention, objective); in it one append-only shard per
+writer, so that any number of processes and machines can write without locks. A shard is lines of
+
+    <checksum> {"samples": "<set>", "keys": [...]}                     a set of samples, before its use
+    <checksum> {"samples": "<set>", "subset": "0100…", "sums": [...], "counts": [...]}
+
+A line whose checksum does not fit (torn by a kill, or damaged) is skipped and counted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from deprune.errors import RecordError
+from deprune.fingerprint import digest_of
+
+SampleLoss = tuple[float, float]
+"""Sum and count of the loss terms of one sample."""
+
+
+class EvaluationStore:
+    """The losses of one context.
+
+    Args:
+        folder: Where the shards of this context lie; created with the first line written.
+
+    Attributes:
+        n_damaged: Number of lines that were skipped.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._known: dict[str, dict[str, SampleLoss]] = {}
+        self._sets: dict[str, list[str]] = {}
+        self._read_up_to: dict[Path, int] = {}
+        self._shard: IO[bytes] | None = None
+        self._announced: set[str] = set()
+        self.n_damaged = 0
+        self.refresh()
+
+    def get(self, subset: str) -> dict[str, SampleLoss]:
+        """Returns the known losses of a subset (given as digits) by sample key."""
+        return self._known.get(subset, {})
+
+    def put(self, subset: str, keys: Sequence[str], sums: Sequence[float], counts: Sequence[float]) -> None:
+        """Remembers the losses of a subset on some samples; on disk when this returns.
+
+        Raises:
+            RecordError: The store cannot be written.
+        """
+        name = digest_of(list(keys))
+        self._learn(subset, keys, sums, counts)
+        lines = [] if name in self._announced else [{"samples": name, "keys": list(keys)}]
+        lines.append({"samples": name, "subset": subset, "sums": list(sums), "counts": list(counts)})
+        try:
+            self._append(b"".join(map(_encode, lines)))
+        except OSError as error:
+            raise RecordError(
+                f"The evaluation store {self._folder} cannot be written: {error.strerror}; choose another folder "
+                "with results_dir=<folder>."
+            ) from error
+        self._announced.add(name)
+
+    def refresh(self) -> None:
+        """Reads what other writers have added since the last time."""
+        for path in sorted(self._folder.glob("*.jsonl")):
+            if self._shard is None or path.name != Path(self._shard.name).name:
+                for line in self._new_lines(path):
+                    self._take(line)
+
+    def close(self) -> None:
+        """Closes this writer's shard."""
+        if self._shard is not None:
+            self._shard.close()
+            self._shard = None
+
+    def _append(self, data: bytes) -> None:
+        if self._shard is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._shard = (self._folder / f"{uuid.uuid4().hex}.jsonl").open("ab", buffering=0)
+        self._shard.write(data)
+        os.fsync(self._shard.fileno())
+
+    def _new_lines(self, path: Path) -> Iterator[bytes]:
+        """Yields the complete lines of a shard that were not read before."""
+        with path.open("rb") as file:
+            file.seek(self._read_up_to.get(path, 0))
+            data = file.read()
+        whole = data.rfind(b"\n") + 1
+        self._read_up_to[path] = self._read_up_to.get(path, 0) + whole
+        yield from data[:whole].splitlines()
+
+    def _take(self, line: bytes) -> None:
+        content = _decode(line)
+        if content is None:
+            self.n_damaged += 1
+        elif "keys" in content:
+            self._sets[content["samples"]] = content["keys"]
+        elif content["samples"] in self._sets:
+            self._learn(content["subset"], self._sets[content["samples"]], content["sums"], content["counts"])
+        else:
+            self.n_damaged += 1  # the line that named its samples was lost
+
+    def _learn(self, subset: str, keys: Sequence[str], sums: Sequence[float], counts: Sequence[float]) -> None:
+        known = self._known.setdefault(subset, {})
+        known.update({key: (s, c) for key, s, c in zip(keys, sums, counts, strict=True)})
+
+
+def _encode(content: dict[str, Any]) -> bytes:
+    text = json.dumps(content, separators=(",", ":")).encode()
+    return b"%08x %s\n" % (zlib.crc32(text), text)
+
+
+def _decode(line: bytes) -> dict[str, Any] | None:
+    """Returns the content of a line, or None where its checksum does not fit."""
+    checksum, _, text = line.partition(b" ")
+    if checksum != b"%08x" % zlib.crc32(text):
+        return None
+    content: dict[str, Any] = json.loads(text)
+    return content
