@@ -7,6 +7,7 @@ never sees the search. Every loss of every sample is computed once, by whatever 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -85,7 +86,7 @@ class SubsetEvaluator:
         return [subsets] if self._config.sharing and subsets else [[s] for s in subsets]
 
     def _run(
-        self, first: int, subsets: list[BlockSubset], bar: tqdm[None]
+        self, first: int, subsets: list[BlockSubset], bar: tqdm[NoReturn]
     ) -> Iterator[tuple[BlockSubset, Tensor, Tensor]]:
         """Runs the batch that starts at a row through subsets; yields their last hidden states."""
         ids_BT = self._batch(first)

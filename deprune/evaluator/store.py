@@ -12,7 +12,6 @@ A line whose checksum does not fit (torn by a kill, or damaged) is skipped and c
 from __future__ import annotations
 
 import json
-import os
 import uuid
 import zlib
 from collections.abc import Iterator, Sequence
@@ -51,14 +50,14 @@ class EvaluationStore:
         return self._known.get(subset, {})
 
     def put(self, subset: str, keys: Sequence[str], sums: Sequence[float], counts: Sequence[float]) -> None:
-        """Remembers the losses of a subset on some samples; on disk when this returns.
+        """Remembers the losses of a subset on some samples; it outlives a kill once this returns.
 
         Raises:
             RecordError: The store cannot be written.
         """
         name = digest_of(list(keys))
         self._learn(subset, keys, sums, counts)
-        lines = [] if name in self._announced else [{"samples": name, "keys": list(keys)}]
+        lines: list[dict[str, Any]] = [] if name in self._announced else [{"samples": name, "keys": list(keys)}]
         lines.append({"samples": name, "subset": subset, "sums": list(sums), "counts": list(counts)})
         try:
             self._append(b"".join(map(_encode, lines)))
@@ -86,8 +85,7 @@ class EvaluationStore:
         if self._shard is None:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._shard = (self._folder / f"{uuid.uuid4().hex}.jsonl").open("ab", buffering=0)
-        self._shard.write(data)
-        os.fsync(self._shard.fileno())
+        self._shard.write(data)  # unbuffered: it outlives this process, whatever happens to it
 
     def _new_lines(self, path: Path) -> Iterator[bytes]:
         """Yields the complete lines of a shard that were not read before."""
