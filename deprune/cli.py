@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from deprune.errors import DepruneError
 from deprune.nearest import unknown_name
@@ -68,6 +68,8 @@ def explain(error: BaseException) -> str:
 
 def _explain_override(error: BaseException) -> str:
     """Returns the sentence for an override that does not fit the configuration."""
+    if isinstance(error, MissingMandatoryValue):
+        return f"The key '{error.full_key}' needs a value; give one with {error.full_key}=<value>."
     text = "\n".join(str(e) for e in (error, error.__cause__) if e)
     if found := re.search(r"Could not find '(\w+)/([^']*)'", text):
         group, option = found.groups()

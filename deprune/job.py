@@ -177,6 +177,7 @@ def _record(
         run_id=run.run_id,
         identity=run.identity,
         model=config.model.label,
+        model_path=config.model.public_path,
         model_revision=run.identity["model"]["revision"],
         n_blocks=run.space.n_blocks,
         calib_dataset=config.calib.name,

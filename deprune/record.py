@@ -13,7 +13,7 @@ from typing import Any
 from deprune.errors import RecordError
 from deprune.files import write_atomically
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,7 @@ class RunRecord:
     Attributes:
         run_id: Hash of `identity`.
         identity: The resolved scientific configuration: what the result is a function of.
+        model_path: Repository or embedded family; null for a local folder, whose place is nobody's business.
         model_revision: Commit on the Hub, or a hash of the files of a folder.
         budget: Number of blocks removed.
         calib_config: Joint label of objective, corpus, sample count and length.
@@ -71,6 +72,7 @@ class RunRecord:
     run_id: str
     identity: dict[str, Any]
     model: str
+    model_path: str | None
     model_revision: str
     n_blocks: int
     calib_dataset: str

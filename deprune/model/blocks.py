@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 
 from deprune.errors import UnsupportedModelError
 from deprune.model.prune import find_blocks
+from deprune.subset import BlockSubset
 
 Forward = Callable[..., Any]
 
@@ -117,6 +118,14 @@ class BlockStack:
             logits: Tensor = self.model(dummy_BT, use_cache=False).logits
         return logits
 
+    def run(self, ids_BT: Tensor, subset: BlockSubset) -> Tensor:
+        """Returns the logits `(B, T, V)` of the model without the removed blocks."""
+        inputs = self.embed(ids_BT)
+        hidden_BTD = inputs.hidden_BTD
+        for block in subset.kept:
+            hidden_BTD = self.run_block(block, hidden_BTD, inputs)
+        return self.logits(hidden_BTD)
+
     def _output(self, index: int, hidden: Tensor) -> Any:
         rest = self._rest[index]
         return hidden if rest is None else (hidden, *rest)
@@ -153,13 +162,9 @@ class BlockStack:
         finally:
             for hook in hooks:
                 hook.remove()
-        inputs = self.embed(ids_BT)
-        hidden = inputs.hidden_BTD
-        for index in range(self.n_blocks):
-            hidden = self.run_block(index, hidden, inputs)
         # Sixteen units in the last place of the largest logit: rounding, but nothing else.
         tolerance = 16 * torch.finfo(expected.dtype).eps * expected.abs().max()
-        if (self.logits(hidden) - expected).abs().max() > tolerance:
+        if (self.run(ids_BT, BlockSubset(self.n_blocks)) - expected).abs().max() > tolerance:
             raise UnsupportedModelError(
                 f"{type(self.model).__name__} gives other logits when its blocks are run one by "
                 "one, so it does something between them that deprune cannot reproduce."

@@ -54,6 +54,11 @@ class ModelConfig:
         return not self.path.startswith(EMBEDDED_PREFIX) and not Path(self.path).is_dir()
 
     @property
+    def public_path(self) -> str | None:
+        """The path where it means the same on every machine, else None."""
+        return None if Path(self.path).is_dir() else self.path
+
+    @property
     def source(self) -> str:
         """The folder or repository that transformers is given."""
         if self.path.startswith(EMBEDDED_PREFIX):
@@ -136,7 +141,7 @@ def load_model(config: ModelConfig, device: str, dtype: str) -> LoadedModel:
             model: Any = AutoModelForCausalLM.from_pretrained(
                 config.source,
                 revision=config.revision or "main",
-                dtype=getattr(torch, dtype),
+                dtype=dtype,
                 trust_remote_code=config.trust_remote_code,
                 use_safetensors=True,
             )

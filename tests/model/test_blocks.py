@@ -25,19 +25,11 @@ def logits_of(model: PreTrainedModel) -> torch.Tensor:
         return model(IDS, use_cache=False).logits
 
 
-def blockwise_logits(stack: BlockStack, subset: BlockSubset) -> torch.Tensor:
-    inputs = stack.embed(IDS)
-    hidden = inputs.hidden_BTD
-    for block in subset.kept:
-        hidden = stack.run_block(block, hidden, inputs)
-    return stack.logits(hidden)
-
-
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_blockwise_is_pruned_is_reloaded(name: str, tmp_path: Path) -> None:
     model = make_model(name)
     stack = BlockStack(model)
-    blockwise = blockwise_logits(stack, SUBSET)
+    blockwise = stack.run(IDS, SUBSET)
     dense = logits_of(model)
 
     pruned = copy.deepcopy(model)
