@@ -23,7 +23,7 @@ from deprune.model.prune import prune_blocks
 from deprune.objective import nll
 from deprune.objective.nll import NegativeLogLikelihood
 from deprune.subset import BlockSubset, SearchSpace
-from tests.model.architectures import N_BLOCKS, VOCAB, make_model
+from tests.model.architectures import ARCHITECTURES, N_BLOCKS, VOCAB, make_model
 
 IDS = torch.randint(1, VOCAB, (11, 12), generator=torch.Generator().manual_seed(3))
 SUBSETS = [BlockSubset.of(N_BLOCKS, r) for r in ([], [0], [1, 2], [0, 3], [0, 1, 2])]
@@ -54,7 +54,7 @@ def test_losses_are_those_of_pruned_models(name: str, tmp_path: Path) -> None:
         assert evaluation.loss == pytest.approx(-log_likelihoods.mean().item(), abs=1e-5)
 
 
-@pytest.mark.parametrize("name", ["llama", "gpt2", "mixtral"])
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_sharing_changes_no_bit_and_runs_each_prefix_once(name: str, tmp_path: Path) -> None:
     subsets = [BlockSubset.of(N_BLOCKS, r) for k in range(N_BLOCKS) for r in itertools.combinations(range(N_BLOCKS), k)]
     shared, alone = (make_evaluator(tmp_path / str(s), name, sharing=s) for s in (True, False))
