@@ -28,7 +28,6 @@ from deprune.tracking import TrackingConfig
 
 T = TypeVar("T")
 
-
 _CALIB_COMMON = ("name", "n_samples", "seq_len", "seed")
 
 
@@ -39,7 +38,7 @@ class RunConfig:
     Attributes:
         budget: Number of blocks to remove, or, below 1, the fraction of blocks.
         seed: Seed of the search; the calibration draw has its own.
-        force: Recompute a run whose record exists.
+        force: Recompute a run whose record exists, with nothing remembered.
     """
 
     model: ModelConfig

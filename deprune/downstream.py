@@ -83,20 +83,24 @@ class DownstreamEvaluator:
     """Evaluates subsets of one model, each (subset, task, limit) once, whoever asks.
 
     Results lie in `<folder>/<subset>.json`, readable by anyone and written atomically; when
-    two jobs compute the same at once, the same numbers are written twice.
+    two jobs compute the same at once, the same numbers are written twice. A `fresh` evaluator
+    computes everything anew.
     """
 
-    def __init__(self, results_dir: Path, loaded: LoadedModel, model: str, config: EvalConfig) -> None:
+    def __init__(
+        self, results_dir: Path, loaded: LoadedModel, model: str, config: EvalConfig, *, fresh: bool = False
+    ) -> None:
         name = f"{file_name_of(model)}-{loaded.facts.revision[:12]}-{loaded.dtype}"
         self._folder = results_dir / "downstream" / name
         self._loaded = loaded
         self._config = config
+        self._fresh = fresh
 
     def evaluate(self, subset: BlockSubset) -> dict[str, TaskScores]:
         """Returns the scores of the pruned model by task, computing only what is not stored."""
         path = self._folder / f"{subset.bits()}.json"
         stored: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
-        missing = [t for t in self._config.tasks if self._key(t) not in stored]
+        missing = [t for t in self._config.tasks if self._fresh or self._key(t) not in stored]
         if missing:
             with blocks_removed(self._loaded.stack.model, subset):
                 stored |= {self._key(t): asdict(self._compute(t)) for t in missing}

@@ -57,13 +57,11 @@ def hub_errors(wanted: str) -> Iterator[None]:
     Raises:
         DataError: The Hub refused, does not have it, or could not be reached.
     """
-    from huggingface_hub import errors
-
     try:
         yield
     except Exception as error:
         for cause in _causes(error):
-            reason = _reason(cause, errors)
+            reason = _reason(cause)
             if reason:
                 raise DataError(f"The {wanted} cannot be had: {reason}.") from error
         raise
@@ -75,7 +73,11 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _reason(error: BaseException, errors: object) -> str | None:
+def _reason(error: BaseException) -> str | None:
+    """Returns what an error of the Hub's clients means, or None where it is not one of theirs.
+
+    They are told apart by name: two libraries raise them, and httpx a third kind.
+    """
     from huggingface_hub import constants
 
     kind, text = type(error).__name__, str(error)
@@ -88,7 +90,7 @@ def _reason(error: BaseException, errors: object) -> str | None:
         )
     if kind == "RevisionNotFoundError":
         return "there is no such revision of it; check the name of the branch, tag or commit"
-    if kind in ("HFValidationError",):
+    if kind == "HFValidationError":
         return "this is neither a folder nor the name of a repository (owner/name)"
     if kind in ("EntryNotFoundError", "RemoteEntryNotFoundError", "DataFilesNotFoundError"):
         return f"its repository lacks a file that is needed ({text.splitlines()[0]})"

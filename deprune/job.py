@@ -95,7 +95,9 @@ def run_job(config: RunConfig, sweep: str) -> JobResult:
     with watch.phase("search"):
         search = _search(config, run, loaded, calibration)
     with watch.phase("evaluation"):
-        downstream = DownstreamEvaluator(config.results_dir, loaded, config.model.label, config.eval)
+        downstream = DownstreamEvaluator(
+            config.results_dir, loaded, config.model.label, config.eval, fresh=config.force
+        )
         dense_scores = downstream.evaluate(search.dense.subset)
         scores = downstream.evaluate(search.pruned.subset)
     record = _record(config, run, calibration, search, _metric_rows(scores, dense_scores), watch)
@@ -105,7 +107,8 @@ def run_job(config: RunConfig, sweep: str) -> JobResult:
 
 
 def _search(config: RunConfig, run: ResolvedRun, loaded: LoadedModel, calibration: CalibrationSet) -> SearchRun:
-    store = EvaluationStore(config.results_dir / "evaluations" / _evaluation_context(config, run, loaded))
+    folder = config.results_dir / "evaluations" / _evaluation_context(config, run, loaded)
+    store = EvaluationStore(folder, fresh=config.force)
     evaluator = SubsetEvaluator(loaded.stack, calibration, config.objective, config.evaluator, store)
     problem = Problem(run.space, lambda subsets: [e.loss for e in evaluator.evaluate(subsets)])
     dense = BlockSubset(run.space.n_blocks)

@@ -50,7 +50,7 @@ def _print_counts(console: Console, outcomes: list[Outcome], results_dir: Path) 
     if n_found == len(outcomes):
         console.print(f"Nothing left to do: all {n_found} jobs have their records (force=true recomputes).")
     else:
-        console.print(f"{n_done} jobs done, {n_found} found done before, {len(failed)} failed.")
+        console.print(f"Jobs: {n_done} done, {n_found} found done before, {len(failed)} failed.")
     for outcome in failed:
         console.print(f"Failed: {outcome.job}: {outcome.reason}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"Results: {results_dir}", markup=False, highlight=False, soft_wrap=True)

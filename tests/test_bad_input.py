@@ -114,6 +114,6 @@ def test_grid_goes_on_after_a_failure(sweep_here: Command, tmp_path: Path) -> No
         "-m", "budget=1,12", "search=oneshot", "tracking=none", "eval=none", "calib.n_samples=2", "calib.seq_len=32"
     )
     assert result.code == 1
-    assert "1 jobs done, 0 found done before, 1 failed." in result.out
+    assert "Jobs: 1 done, 0 found done before, 1 failed." in result.out
     assert "Failed: budget=12" in result.out.replace("\n", " ")
     assert len(list(tmp_path.rglob("record.json"))) == 1

@@ -34,7 +34,7 @@ def test_grid_of_real_model_real_corpora_real_tasks(sweep: Command, hub: Hub, tm
     environment = {"HF_ENDPOINT": hub()}
     result = sweep(*command, env=environment, timeout=580)
     assert result.code == 0, result.err
-    assert "4 jobs done, 0 found done before, 0 failed." in result.out
+    assert "Jobs: 4 done, 0 found done before, 0 failed." in result.out
     records = [read_record(path) for path in tmp_path.rglob("record.json")]
     assert {(r.calib_dataset, r.search) for r in records} == {
         (c, s) for c in ("c4", "wikitext") for s in ("greedy", "oneshot")

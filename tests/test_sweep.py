@@ -34,7 +34,7 @@ def test_grid_leaves_records_table_and_offline_runs(sweep: Command, tmp_path: Pa
     command = ["-m", "calib=narratives,facts", "search=greedy,oneshot", "budget=2", *SMALL]
     result = sweep(*command)
     assert result.code == 0, result.err
-    assert "4 jobs done, 0 found done before, 0 failed." in result.out
+    assert "Jobs: 4 done, 0 found done before, 0 failed." in result.out
     assert "Results: results" in result.out
     records = records_in(tmp_path)
     assert len(records) == 4
@@ -60,7 +60,8 @@ def test_same_configuration_gives_the_same_record(sweep_here: Command, tmp_path:
     assert sweep_here(*job, "results_dir=one", "force=true").code == 0
     (forced,) = records_in(tmp_path / "one")
     assert without_times(forced) == without_times(one[0])
-    assert forced.measured != one[0].measured, "force did not run the job again"
+    assert forced.measured["evaluations"]["computed"] == one[0].measured["evaluations"]["computed"] > 0
+    assert forced.measured["evaluations"]["remembered"] == one[0].measured["evaluations"]["remembered"]
 
 
 def test_ways_to_ask_for_the_same_run_share_a_record(sweep_here: Command, tmp_path: Path) -> None:

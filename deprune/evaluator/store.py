@@ -30,13 +30,15 @@ class EvaluationStore:
 
     Args:
         folder: Where the shards of this context lie; created with the first line written.
+        fresh: Believe nothing that was stored before, and add to it all the same.
 
     Attributes:
         n_damaged: Number of lines that were skipped.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, fresh: bool = False) -> None:
         self._folder = folder
+        self._fresh = fresh
         self._known: dict[str, dict[str, SampleLoss]] = {}
         self._sets: dict[str, list[str]] = {}
         self._read_up_to: dict[Path, int] = {}
@@ -70,6 +72,8 @@ class EvaluationStore:
 
     def refresh(self) -> None:
         """Reads what other writers have added since the last time."""
+        if self._fresh:
+            return
         for path in sorted(self._folder.glob("*.jsonl")):
             if self._shard is None or path.name != Path(self._shard.name).name:
                 for line in self._new_lines(path):

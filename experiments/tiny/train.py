@@ -143,8 +143,8 @@ def main() -> None:
     """Trains and saves one family."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("family", choices=FAMILIES)
-    parser.add_argument("--tokens", type=float, default=9e6, help="training tokens")
-    parser.add_argument("--drop", type=float, default=0.03, help="probability that a block is left out of a step")
+    parser.add_argument("--tokens", type=float, default=10e6, help="training tokens")
+    parser.add_argument("--drop", type=float, default=0.01, help="probability that a block is left out of a step")
     parser.add_argument("--rate", type=float, default=3e-3, help="peak learning rate")
     args = parser.parse_args()
     model, tokenizer = train(args.family, args.tokens, args.drop, args.rate)
