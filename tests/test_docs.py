@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
+from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
 
 from deprune.cli import CONF_DIR
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Command
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"^    python -m deprune\.sweep (.*)$", README, flags=re.MULTILINE)
@@ -41,3 +43,17 @@ def test_links_and_paths_exist() -> None:
     tree = README.split("## Where things are")[1]
     for path in re.findall(r"^ {4}(\S+/)  ", tree, flags=re.MULTILINE):
         assert (ROOT / path).is_dir(), path
+
+
+def test_notebook_reads_records(sweep_here: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = ["calib.n_samples=2", "calib.seq_len=32", "eval.limit=5", "tracking=none", "search=oneshot"]
+    assert sweep_here("-m", "budget=1,2", *small).code == 0
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    notebook = json.loads((ROOT / "notebooks" / "read_records.ipynb").read_text())
+    names: dict[str, object] = {}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)
+    assert len(names["runs"]) == 2  # type: ignore[arg-type]
+    assert set(names["scores"].task) >= {"mini_one_hop", "mini_two_hop"}  # type: ignore[attr-defined]

@@ -90,7 +90,7 @@ def test_weights_are_small(family: str) -> None:
 def test_a_quarter_of_the_blocks_costs_accuracy_but_not_all(
     family: str, embedded: Callable[[str], LoadedModel], tmp_path: Path
 ) -> None:
-    """Dense at least 80 %; greedy at a quarter clearly between chance (37 %) and dense."""
+    """Dense at least 80 %; greedy at a quarter clearly between chance (37.5 %) and dense, on the same items."""
     loaded = embedded(family)
     calib = CalibConfig(name="mixture", corpus=EmbeddedCorpus(corpus="mixture"), n_samples=32, seq_len=128, seed=0)
     calibration = draw_windows(calib, 128, loaded.tokenizer, family)
@@ -102,9 +102,13 @@ def test_a_quarter_of_the_blocks_costs_accuracy_but_not_all(
         Greedy().run(Problem(space, lambda s: [e.loss for e in evaluator.evaluate(s)]), np.random.default_rng()).subset
     )
     downstream = DownstreamEvaluator(tmp_path, loaded, family, EvalConfig(tasks=tuple(WRITERS)))
-    accuracy = [
-        fmean(scores.metrics["acc"].value for scores in downstream.evaluate(subset).values())
+    dense, pruned = (
+        [s.metrics["acc"].correct for s in downstream.evaluate(subset).values()]
         for subset in (BlockSubset(space.n_blocks), found)
-    ]
+    )
+    accuracy = [fmean(fmean(map(int, task)) for task in model) for model in (dense, pruned)]
     assert accuracy[0] >= 0.80
-    assert 0.42 < accuracy[1] < accuracy[0] - 0.03
+    assert accuracy[1] > 0.375 + 0.1
+    pairs = collections.Counter(zip("".join(dense), "".join(pruned), strict=True))
+    lost, gained = pairs["1", "0"], pairs["0", "1"]
+    assert (lost - gained) / (lost + gained) ** 0.5 > 3  # McNemar: three standard errors
