@@ -59,16 +59,17 @@ def _print_counts(console: Console, outcomes: list[Outcome], results_dir: Path) 
 def summary_table(records: list[RunRecord]) -> Table:
     """Returns one row per record."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in ("model", "calib.", "search"):
+    for heading in ("model", "calib.", "n×length", "search"):
         table.add_column(heading, overflow="fold")
     table.add_column("budget", justify="right")
     table.add_column("removed", overflow="fold")
-    for heading in ("calib. ppl", "mean acc. %", "s"):
+    for heading in ("calib. ppl", "acc. %", "s"):
         table.add_column(heading, justify="right", no_wrap=True)
     for record in records:
         table.add_row(
             record.model,
-            f"{record.calib_dataset} {record.calib_samples}×{record.calib_seq_len}",
+            record.calib_dataset,
+            f"{record.calib_samples}×{record.calib_seq_len}",
             record.search,
             str(record.budget),
             " ".join(map(str, record.removed)),

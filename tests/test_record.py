@@ -14,7 +14,7 @@ from deprune.fingerprint import file_name_of
 from deprune.record import SCHEMA_VERSION, MetricRow, ResultStore, RunRecord, read_record
 
 VALUES: dict[str, Any] = {
-    "str": "text", "int": 3, "float": 0.5, "bool": False, "int | None": None, "float | None": 0.25,
+    "str": "text", "int": 3, "float": 0.5, "bool": False, "int | None": None, "float | None": 0.25, "str | None": None,
     "dict[str, Any]": {"a": [1, "b"]}, "dict[str, str]": {"python": "3.11"}, "tuple[int, ...]": (2, 1),
     "tuple[dict[str, Any], ...]": ({"loss": 1.5},),
 }  # fmt: skip
