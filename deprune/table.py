@@ -58,8 +58,8 @@ def _print_counts(console: Console, outcomes: list[Outcome], results_dir: Path) 
 
 def summary_table(records: list[RunRecord]) -> Table:
     """Returns one row per record."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in ("model", "calib.", "n×length", "search"):
+    table = Table(box=box.SIMPLE_HEAD, padding=0)
+    for heading in ("model", "calib.", "n×L", "search"):
         table.add_column(heading, overflow="fold")
     table.add_column("budget", justify="right")
     table.add_column("removed", overflow="fold")
