@@ -132,3 +132,14 @@ def test_counts_of_block_calls_at_32_blocks() -> None:
         assert sum(map(count_prefixes, rounds)) == 3052
     pairs = list(SearchSpace(32, 2).subsets())
     assert (sum(len(s.kept) for s in pairs), count_prefixes(pairs)) == (14880, 5455)
+
+
+def test_every_batch_has_the_same_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What makes few samples equal to many to the bit, where kernels depend on the shape."""
+    shapes: list[tuple[int, ...]] = []
+    embed = BlockStack.embed
+    monkeypatch.setattr(BlockStack, "embed", lambda self, ids_BT: (shapes.append(ids_BT.shape), embed(self, ids_BT))[1])
+    evaluator = make_evaluator(tmp_path, n=6, size=4)
+    shapes.clear()  # the probe of the stack
+    evaluator.evaluate(SUBSETS)
+    assert shapes == [(4, 12), (4, 12)]
