@@ -163,7 +163,7 @@ def load_tasks(tasks: tuple[str, ...]) -> dict[str, Any]:
     embedded = _is_embedded(tasks)
     wanted = f"data of the evaluation task {', '.join(tasks)}"
     if not embedded:
-        require_hub(wanted, "eval=mini or eval=none")
+        require_hub("the evaluation data", "eval=mini or eval=none")
     with hub_errors(wanted):
         loaded: dict[str, Any] = _manager(embedded).load(list(tasks))["tasks"]
     return loaded

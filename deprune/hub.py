@@ -20,7 +20,8 @@ def require_hub(wanted: str, alternative: str) -> None:
     """Makes sure that the Hub answers, before a library spends minutes on finding out.
 
     Args:
-        wanted: What is needed from the Hub, for the message.
+        wanted: What kind of thing is needed from the Hub, for the message; jobs that lack the
+            same kind of thing give the same message, which is then shown once.
         alternative: Overrides that need no Hub, for the message.
 
     Raises:
@@ -31,7 +32,8 @@ def require_hub(wanted: str, alternative: str) -> None:
     if constants.HF_HUB_OFFLINE or _answers(constants.ENDPOINT):
         return
     raise DataError(
-        f"The Hub at {constants.ENDPOINT} does not answer, so {wanted} cannot be had: {WAYS_OUT}, or use {alternative}."
+        f"The Hub at {constants.ENDPOINT} does not answer, and {wanted} must come from it: {WAYS_OUT}, "
+        f"or use {alternative}."
     )
 
 

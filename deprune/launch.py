@@ -47,7 +47,8 @@ def run_composed(cfg: DictConfig) -> None:
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     job = " ".join(hydra.overrides.task) or "the defaults"
-    sweep = folder.parent.name if hydra.mode == RunMode.MULTIRUN else folder.name
+    in_grid = hydra.mode == RunMode.MULTIRUN
+    sweep = folder.parent.name if in_grid else folder.name
     try:
         result = run_job(parse(cfg), sweep)
         status = "found" if result.remembered else "done"
@@ -55,9 +56,10 @@ def run_composed(cfg: DictConfig) -> None:
     except Exception as error:
         if wants_tracebacks():
             raise
-        log.debug("The job failed.", exc_info=True)
         outcome = Outcome(job=job, status="failed", reason=explain(error))
-        log.error("Error: %s", outcome.reason)
+        log.debug("%s", outcome.reason, exc_info=True)
+        # The reasons of a grid's failures are often the same; each is said once, at the end.
+        log.error("This job failed; the end says why." if in_grid else f"Error: {outcome.reason}")
     write_atomically(folder / OUTCOME_FILE, json.dumps(asdict(outcome), indent=1))
 
 

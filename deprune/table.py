@@ -51,8 +51,10 @@ def _print_counts(console: Console, outcomes: list[Outcome], results_dir: Path) 
         console.print(f"Nothing left to do: all {n_found} jobs have their records (force=true recomputes).")
     else:
         console.print(f"Jobs: {n_done} done, {n_found} found done before, {len(failed)} failed.")
-    for outcome in failed:
-        console.print(f"Failed: {outcome.job}: {outcome.reason}", markup=False, highlight=False, soft_wrap=True)
+    for reason in dict.fromkeys(o.reason for o in failed):
+        jobs = [o.job for o in failed if o.reason == reason]
+        text = "\n    ".join([f"Error in {len(jobs)} of {len(outcomes)} jobs: {reason}", *jobs])
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
     console.print(f"Results: {results_dir}", markup=False, highlight=False, soft_wrap=True)
 
 

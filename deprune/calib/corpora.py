@@ -86,7 +86,10 @@ def _hub_documents(corpus: HubCorpus) -> Sequence[str]:
     from datasets import load_dataset
 
     wanted = f"data set {corpus.path}"
-    require_hub(wanted, "an embedded corpus such as calib=mixture, or calib=local calib.path=<file> for a local copy")
+    require_hub(
+        "the calibration data",
+        "an embedded corpus such as calib=mixture, or calib=local calib.path=<file> for a local copy",
+    )
     with hub_errors(wanted):
         rows = load_dataset(
             corpus.path,

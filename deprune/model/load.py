@@ -101,7 +101,7 @@ def read_facts(config: ModelConfig) -> ModelFacts:
         UnsupportedModelError: The model is not a decoder.
     """
     if config.on_hub:
-        require_hub(f"model {config.path}", "model=tiny_llama, or model=hub model.path=<folder> for a local copy")
+        require_hub("the model", "model=tiny_llama, or model=hub model.path=<folder> for a local copy")
     elif not (Path(config.source) / "config.json").is_file():
         raise ConfigError(
             f"The model folder {config.path} holds no config.json; give a folder that "
