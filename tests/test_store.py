@@ -97,7 +97,7 @@ def test_random_damage_is_never_believed(tmp_path: Path, position: float, junk: 
     (shard,) = folder.glob("*.jsonl")
     whole, data = EvaluationStore(folder), bytearray(shard.read_bytes())
     start = int(position * len(data))
-    damaged = data[:start] + junk + data[start + len(junk) :]
+    damaged = (data[:start] + junk + data[start + len(junk) :])[: len(data)]
     shard.write_bytes(damaged)
     store = EvaluationStore(folder)
     for i in range(4):

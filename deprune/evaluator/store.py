@@ -98,7 +98,7 @@ class EvaluationStore:
             data = file.read()
         whole = data.rfind(b"\n") + 1
         self._read_up_to[path] = self._read_up_to.get(path, 0) + whole
-        yield from data[:whole].splitlines()
+        yield from data[:whole].split(b"\n")[:-1]
 
     def _take(self, line: bytes) -> None:
         content = _decode(line)
