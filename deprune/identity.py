@@ -68,7 +68,7 @@ def resolve(config: RunConfig, facts: ModelFacts) -> ResolvedRun:
         "objective": {
             "name": name_of(config.objective),
             "version": config.objective.version,
-            **asdict(config.objective),  # type: ignore[call-overload]
+            **asdict(config.objective),
         },
         "search": {"name": name_of(config.search), "seed": seed, **asdict(config.search)} if budget else None,
         "budget": budget,

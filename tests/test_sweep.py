@@ -149,3 +149,13 @@ def test_help_explains_groups_with_examples(sweep_here: Command) -> None:
     assert result.code == 0
     for text in ("python -m deprune.sweep -m calib=c4,wikitext", "search: greedy, oneshot, random", "eval.limit"):
         assert text in result.out
+
+
+def test_tasks_are_built_once_per_process(sweep_here: Command) -> None:
+    from deprune.downstream import load_tasks
+
+    load_tasks.cache_clear()
+    job = ["search=random", "seed=1,2,3", "budget=2", "tracking=none", "eval.tasks=[mini_one_hop]", *SMALL]
+    assert sweep_here("-m", *job).code == 0
+    info = load_tasks.cache_info()
+    assert (info.misses, info.hits >= 2) == (1, True)

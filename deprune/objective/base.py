@@ -24,6 +24,7 @@ class Score:
     counts_B: Tensor
 
 
+@dataclass(frozen=True, kw_only=True)
 class Objective(ABC):
     """Maps the last hidden state of a pruned model to losses; smaller is better.
 
