@@ -13,7 +13,7 @@ from typing import Any
 from deprune.errors import RecordError
 from deprune.files import write_atomically
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +61,17 @@ class RunRecord:
         calib_value_dense: Objective of the dense model on the same set.
         trace: Improvements during the search: evaluations, blocks removed, loss, subset.
         n_evals: Losses that the search asked for.
-        metrics: Scores of the pruned and the dense model.
+        racing: Whether candidates were dropped by a statistical test during the search.
+        calib_accuracy: Accuracy of the pruned model on the calibration items, where these are items.
+        calib_accuracy_dense: That of the dense model on the same items.
+        metrics: Scores of the pruned and the dense model: accuracies of tasks (`acc`, `acc_norm`)
+            and `log_perplexity` [nat/token] of held-out corpora, whose items are windows.
         accuracy: Mean of the tasks' accuracies, each task counting the same.
+        accuracy_dense: The same of the dense model.
+        efficiency: Parameters and FLOPs per token, pruned and dense.
+        warnings: What a reader of the numbers must know, such as calibration data in the evaluation data.
+        stores: Where below the results folder the details lie: the folders of `evaluations/` and
+            `downstream/`, and the name of the calibration samples in the former.
         measured: Seconds by phase, evaluations remembered and computed, peak memory, time of
             writing: what differs between two runs of the same configuration.
         environment: Versions, device, and the state of the code.
@@ -100,9 +109,15 @@ class RunRecord:
     calib_value_dense: float
     trace: tuple[dict[str, Any], ...]
     n_evals: int
+    racing: bool
+    calib_accuracy: float | None
+    calib_accuracy_dense: float | None
     metrics: tuple[MetricRow, ...]
     accuracy: float | None
     accuracy_dense: float | None
+    efficiency: dict[str, float]
+    warnings: tuple[str, ...]
+    stores: dict[str, str]
     measured: dict[str, Any]
     environment: dict[str, str]
 
@@ -155,5 +170,6 @@ def read_record(path: Path) -> RunRecord:
             "metrics": tuple(MetricRow(**row) for row in content["metrics"]),
             "removed": tuple(content["removed"]),
             "trace": tuple(content["trace"]),
+            "warnings": tuple(content["warnings"]),
         }
     )
