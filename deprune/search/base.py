@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NoReturn, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
 
 from deprune.errors import ConfigError
 from deprune.subset import BlockSubset, SearchSpace
@@ -30,35 +32,87 @@ class TracePoint:
     removed: tuple[int, ...]
 
 
+class LossSource(Protocol):
+    """One model on one calibration set, as far as a search may look.
+
+    Attributes:
+        n_samples: Number of calibration samples.
+    """
+
+    n_samples: int
+
+    def losses(self, subsets: Sequence[BlockSubset], n_samples: int | None = None) -> list[float]:
+        """Returns the losses of subsets on the first samples, by default on all of them."""
+        ...
+
+    def contenders(self, subsets: Sequence[BlockSubset]) -> list[BlockSubset]:
+        """Returns the subsets that may still be the best: all, unless racing drops some."""
+        ...
+
+    def block_influence(self) -> NDArray[np.float64]:
+        """Returns the mean over tokens of 1 − cos(h_in, h_out) of each block of the dense model, `(N,)`."""
+        ...
+
+    def angular_distances(self) -> NDArray[np.float64]:
+        """Returns the mean of arccos(cos(h_i, h_j))/π at the last token, `(N + 1, N + 1)`.
+
+        h_i is the dense model's hidden state that enters block i; h_N leaves the last block.
+        """
+        ...
+
+    def mutual_information(self) -> NDArray[np.float64]:
+        """Returns a Gaussian estimate of I(h_in; h_out) of each block of the dense model [nat], `(N,)`."""
+        ...
+
+
 class Problem:
     """Everything that a search may know: the space, and losses for the asking.
 
     Args:
         space: The subsets to choose from.
-        evaluate: Gives the losses of subsets; ask for as many as possible at once.
+        source: Gives the losses of subsets; ask for as many as possible at once.
+        bar: Shows the number of subsets evaluated and the best loss.
     """
 
-    def __init__(self, space: SearchSpace, evaluate: Callable[[Sequence[BlockSubset]], list[float]]) -> None:
+    def __init__(self, space: SearchSpace, source: LossSource, bar: tqdm[NoReturn] | None = None) -> None:
         self.space = space
-        self._evaluate = evaluate
+        self.source = source
+        self._bar = bar
         self._seen: set[BlockSubset] = set()
         self._best: dict[int, float] = {}
         self.trace: list[TracePoint] = []
 
     def losses(self, subsets: Sequence[BlockSubset]) -> list[float]:
-        """Returns the losses of subsets of any size, in the same order."""
-        losses = self._evaluate(subsets)
+        """Returns the losses of subsets of any size on the whole calibration set, in the same order."""
+        losses = self.source.losses(subsets)
+        self._see(subsets)
+        if subsets:
+            self._improve(*min(zip(losses, subsets, strict=True)))
+        return losses
+
+    def early_losses(self, subsets: Sequence[BlockSubset], n_samples: int) -> list[float]:
+        """Returns the losses of subsets on the first samples alone."""
+        return self.source.losses(subsets, n_samples)
+
+    def argmin(self, subsets: Sequence[BlockSubset]) -> BlockSubset:
+        """Returns the subset of smallest loss; of equal ones the first in order of its blocks."""
+        contenders = self.source.contenders(subsets)
+        self._see(subsets)
+        return min(zip(self.losses(contenders), contenders, strict=True))[1]
+
+    def _see(self, subsets: Sequence[BlockSubset]) -> None:
+        before = len(self._seen)
         self._seen.update(subsets)
-        loss, subset = min(zip(losses, subsets, strict=True))
+        if self._bar is not None:
+            self._bar.update(len(self._seen) - before)
+
+    def _improve(self, loss: float, subset: BlockSubset) -> None:
         size = len(subset.removed)
         if loss < self._best.get(size, np.inf):
             self._best[size] = loss
             self.trace.append(TracePoint(len(self._seen), size, loss, subset.removed))
-        return losses
-
-    def argmin(self, subsets: Sequence[BlockSubset]) -> BlockSubset:
-        """Returns the subset of smallest loss; of equal ones the first in order of its blocks."""
-        return min(zip(self.losses(subsets), subsets, strict=True))[1]
+            if self._bar is not None:
+                self._bar.set_postfix_str(f"best loss {loss:.4f} for {size} blocks")
 
 
 @dataclass(frozen=True)
@@ -72,6 +126,11 @@ class SearchResult:
 
     subset: BlockSubset
     order: tuple[int, ...]
+
+    @classmethod
+    def of(cls, subset: BlockSubset) -> SearchResult:
+        """Returns the result of a search whose blocks go all at once."""
+        return cls(subset, subset.removed)
 
 
 @dataclass(frozen=True, kw_only=True)
