@@ -10,11 +10,15 @@ from omegaconf import OmegaConf
 
 from deprune.cli import CONF_DIR, GROUPS
 from deprune.config import RunConfig, name_of, parse
-from deprune.downstream import check_tasks
 from deprune.identity import resolve_budget, resolve_seq_len
+from deprune.tasks import check_tasks
 
 OPTIONS = sorted((p.parent.name, p.stem) for group in GROUPS for p in (CONF_DIR / group).glob("*.yaml"))
-PATHS = {("model", "hub"): "model.path=some/model", ("calib", "local"): "calib.path=text.txt"}
+PATHS = {
+    ("model", "hub"): "model.path=some/model",
+    ("calib", "local"): "calib.path=text.txt",
+    ("calib", "task"): "calib.task=piqa",
+}
 
 
 def parsed(*overrides: str) -> RunConfig:
@@ -29,7 +33,7 @@ def test_every_option_builds(group: str, option: str) -> None:
     if group in ("search", "objective"):
         assert name_of(getattr(config, group)) == option
     if group == "calib":
-        assert config.calib.name == option
+        assert config.calib.name == (option if option != "task" else "piqa")
     if group == "model" and option != "hub":
         assert config.model.label == option
 
