@@ -14,10 +14,12 @@ from deprune.identity import resolve_budget, resolve_seq_len
 from deprune.tasks import check_tasks
 
 OPTIONS = sorted((p.parent.name, p.stem) for group in GROUPS for p in (CONF_DIR / group).glob("*.yaml"))
-PATHS = {
+NEEDED = {
     ("model", "hub"): "model.path=some/model",
     ("calib", "local"): "calib.path=text.txt",
     ("calib", "task"): "calib.task=piqa",
+    ("objective", "task_margin"): "calib=mini_items",
+    ("objective", "task_error"): "calib=mini_items",
 }
 
 
@@ -28,7 +30,7 @@ def parsed(*overrides: str) -> RunConfig:
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_builds(group: str, option: str) -> None:
-    extra = [PATHS[group, option]] if (group, option) in PATHS else []
+    extra = [NEEDED[group, option]] if (group, option) in NEEDED else []
     config = parsed(f"{group}={option}", *extra)
     if group in ("search", "objective"):
         assert name_of(getattr(config, group)) == option
