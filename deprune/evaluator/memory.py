@@ -37,8 +37,8 @@ def fitting_batch_size(stack: BlockStack, n_tokens: int, free_bytes: int) -> int
 def free_memory(device: torch.device) -> int:
     """Returns the memory that is free on a device [bytes], with what torch holds in reserve."""
     if device.type == "cuda":
-        free: int = torch.cuda.mem_get_info(device)[0]
-        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        free = int(torch.cuda.mem_get_info(device)[0])
+        return free + int(torch.cuda.memory_reserved(device)) - int(torch.cuda.memory_allocated(device))
     return int(psutil.virtual_memory().available)
 
 
