@@ -100,9 +100,14 @@ class Problem:
         return [self._known[s, n_samples] for s in subsets]
 
     def argmin(self, subsets: Sequence[BlockSubset]) -> BlockSubset:
-        """Returns the subset of smallest loss; of equal ones the first in order of its blocks."""
+        """Returns the subset of smallest loss; of equal ones the first in order of its blocks.
+
+        One that racing has left alone is not evaluated on the samples that it need not see.
+        """
         contenders = self.source.contenders(subsets)
         self._see(subsets)
+        if len(contenders) == 1:
+            return contenders[0]
         return min(zip(self.losses(contenders), contenders, strict=True))[1]
 
     def rank(self, subsets: Sequence[BlockSubset]) -> list[BlockSubset]:

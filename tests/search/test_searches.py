@@ -220,7 +220,7 @@ def test_greedy_is_greedy_on_physically_pruned_models(
         model = copy.deepcopy(loaded.stack.model)
         prune_blocks(model, BlockSubset.of(n_blocks, removed))
         with torch.inference_mode():  # transformers' own loss: mean over all predicted tokens
-            return float(model(calibration.ids_BT, labels=calibration.ids_BT).loss)
+            return float(model(calibration.ids_RT, labels=calibration.ids_RT).loss)
 
     removed: tuple[int, ...] = ()
     for _ in range(budget):
@@ -228,7 +228,7 @@ def test_greedy_is_greedy_on_physically_pruned_models(
         removed = (*removed, min(rest, key=lambda b: loss_of_pruned((*removed, b))))
 
     evaluator = SubsetEvaluator(
-        loaded.stack, calibration, NegativeLogLikelihood(), EvaluatorConfig(), EvaluationStore(tmp_path)
+        loaded.stacks, calibration, NegativeLogLikelihood(), EvaluatorConfig(), EvaluationStore(tmp_path)
     )
     task = Problem(SearchSpace(n_blocks, budget), evaluator)
     result = Greedy().run(task, np.random.default_rng())
