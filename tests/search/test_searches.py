@@ -40,10 +40,10 @@ SEARCHES = sorted(path.stem for path in (CONF_DIR / "search").glob("*.yaml"))
 EXACT_FOR_ONE_BLOCK = ["beam", "bo", "cbo", "evopress", "exhaustive", "ga", "greedy", "local", "oneshot"]
 NEVER_WORSE_THAN_ONESHOT = {"bo": {}, "evopress": {"from_oneshot": True}, "exhaustive": {}, "ga": {}, "local": {}}
 
-QUICK = {"bo": {"trials": 25}}
+QUICK = {"bo": {"trials": 16}}
 
 seeds = st.integers(0, 2**32)
-few = settings(max_examples=10, deadline=None)
+few = settings(max_examples=5, deadline=None)
 
 
 def make(name: str, **overrides: object) -> Search:
@@ -136,6 +136,24 @@ def test_never_worse_than_oneshot(name: str, seed: int, budget: int) -> None:
     oneshot = OneShot().run(problem(loss, 9, budget), np.random.default_rng())
     search = quick(name, **NEVER_WORSE_THAN_ONESHOT[name])
     assert loss(search.run(problem(loss, 9, budget), np.random.default_rng(seed)).subset) <= loss(oneshot.subset)
+
+
+@dataclass
+class ErringRace(ToyLosses):
+    """Drops all but the worst subset."""
+
+    def contenders(self, subsets: Sequence[BlockSubset]) -> list[BlockSubset]:
+        return [max(subsets, key=self.loss)]
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_errors_of_racing_do_no_worse_than_mislead(name: str) -> None:
+    loss = quadratic_loss(9, seed=5)
+    task = Problem(SearchSpace(9, 3), ErringRace(loss, 9))
+    found = quick(name, **NEVER_WORSE_THAN_ONESHOT.get(name, {})).run(task, np.random.default_rng(0)).subset
+    assert found in task.space
+    if name in NEVER_WORSE_THAN_ONESHOT:
+        assert loss(found) <= loss(OneShot().run(problem(loss, 9, 3), np.random.default_rng()).subset)
 
 
 @pytest.mark.parametrize("name", SEARCHES)
