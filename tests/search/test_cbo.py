@@ -111,6 +111,13 @@ def test_cbo_takes_the_truly_best_of_the_models_best() -> None:
     assert len(task.source.computed) == 1 + 7 + 21 + 6
 
 
+def test_the_model_is_that_of_single_and_pair_losses_of_removable_blocks() -> None:
+    loss, blocks = quadratic_loss(6, 3), [0, 1, 3, 4, 5]
+    fields, couplings = cbo.fit_quadratic(problem(loss, 6, 3, protected=(2,)))
+    for i, j in itertools.combinations(range(5), 2):
+        assert fields[i] + fields[j] + couplings[i, j] == pytest.approx(loss(BlockSubset(6, (blocks[i], blocks[j]))))
+
+
 def test_cbo_refuses_too_many_states_before_it_asks() -> None:
     task = problem(lambda s: 0.0, 80, 20)
     with pytest.raises(ConfigError, match=r"subsets of 20 blocks, more than search\.max_states=10,000,000,000"):
