@@ -147,7 +147,7 @@ def test_full_error_shows_the_traceback(sweep_here: Command, monkeypatch: pytest
 def test_help_explains_groups_with_examples(sweep_here: Command) -> None:
     result = sweep_here("--help")
     assert result.code == 0
-    for text in ("python -m deprune.sweep -m calib=c4,wikitext", "search: greedy, oneshot, random", "eval.limit"):
+    for text in ("python -m deprune.sweep -m calib=c4,wikitext", "search: angular, beam", "eval.limit"):
         assert text in result.out
 
 

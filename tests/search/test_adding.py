@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from deprune.record import read_record
 from tests.conftest import ROOT, Command
@@ -33,6 +34,14 @@ def test_the_example_of_the_guide_runs_from_a_users_folder(sweep: Command, tmp_p
     assert record.trace[-1]["evaluations"] <= 9
 
 
-def test_the_table_names_every_search() -> None:
-    named = set(re.findall(r"^\| `(\w+)` \|", GUIDE, re.MULTILINE))
-    assert named == {path.stem for path in (ROOT / "conf" / "search").glob("*.yaml")}
+def test_the_table_has_every_search_and_what_it_costs() -> None:
+    costs = dict(re.findall(r"^\| `(\w+)` \|.*\| ([^|]+) \|$", GUIDE, re.MULTILINE))
+    conf = {path.stem: OmegaConf.load(path) for path in (ROOT / "conf" / "search").glob("*.yaml")}
+    assert set(costs) == set(conf)
+    ga, swaps = conf["ga"], conf["fast_block_select"]
+    children = ga.generations * (ga.population - round(ga.elitism * ga.population))
+    assert f"N + {ga.population + children}" in costs["ga"]
+    assert f"N + {conf['bo'].trials}" in costs["bo"]
+    assert f"+ {conf['beam'].width} Σ" in costs["beam"]
+    assert f"+ {conf['cbo'].candidates}" in costs["cbo"]
+    assert f"≤ {1 + swaps.swaps * swaps.max_rounds}," in costs["fast_block_select"]
