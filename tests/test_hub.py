@@ -147,22 +147,29 @@ def test_all_searches_on_all_kinds_of_calibration(sweep: Command, hub: Hub, tmp_
     assert result.out.count("margin ") == len(searches)
 
 
-def test_perplexity_tasks_and_their_overlap_with_the_calibration(sweep: Command, hub: Hub, tmp_path: Path) -> None:
-    """Calibrated on the test split, the pruned model is warned about; on the training split it is not."""
+def test_perplexity_on_the_studys_corpora_and_overlap_with_the_calibration(
+    sweep: Command, hub: Hub, tmp_path: Path
+) -> None:
+    """Calibrated on the test split's first lines, the run is warned; on the training split it is not."""
+    folder = SHARED / "hub/datasets/Salesforce/wikitext/wikitext-2-raw-v1"
+    lines = parquet.read_table(next(folder.glob("test*.parquet")))["text"].to_pylist()
+    (tmp_path / "leaked.jsonl").write_text(json.dumps({"text": "\n\n".join(lines[:40])}))
     job = [*STORIES, "search=last", "budget=1", "calib.n_samples=4", "calib.seq_len=128", "tracking=none"]
-    job += ["eval=study", "eval.tasks=[arc_easy]", "eval.limit=10", "eval.windows=3"]
+    job += ["eval=study", "eval.tasks=[]", "eval.windows=2"]
     address = {"HF_ENDPOINT": hub()}
-    for split in ("train", "test"):
-        result = sweep(*job, "calib=wikitext", f"calib.split={split}", env=address)
+    for calibration in (["calib=wikitext"], ["calib=local", "calib.path=leaked.jsonl"]):
+        result = sweep(*job, *calibration, env=address)
         assert result.code == 0, result.err
     records = [read_record(path) for path in tmp_path.rglob("record.json")]
-    warned = {r.identity["calib"]["split"]: r.warnings for r in records}
-    assert warned["train"] == ()
-    assert [w for w in warned["test"] if "wikitext2" in w]
+    warnings = {record.calib_dataset: record.warnings for record in records}
+    assert warnings["wikitext"] == ()
+    (warning,) = warnings["local"]
+    assert "calibration samples share" in warning
+    assert "wikitext2" in warning
     for record in records:
         rows = {row.task: row for row in record.metrics if row.metric == "log_perplexity"}
         assert set(rows) == {"wikitext2", "c4", "lambada"}
-        assert all(row.value > row.dense_value > 0 and row.n_items == 3 for row in rows.values())
+        assert all(row.value > row.dense_value > 0 and row.n_items == 2 for row in rows.values())
         assert not any(row.higher_is_better for row in rows.values())
 
 
