@@ -150,7 +150,7 @@ def leave_one_out(runs: pd.DataFrame, chosen: Response, panel: Panel) -> pd.Data
                 continue
             values = quantities(part, np.append(point.terms, point.seed))
             total = float(np.sum(list(values.values())))
-            row = {"factor": factor, "left_out": str(level), "estimator": point.estimator}
+            row: dict[str, object] = {"factor": factor, "left_out": str(level), "estimator": point.estimator}
             row |= {f"{name}_share": float(value) / total for name, value in values.items() if total > 0}
             above, below = (max(float(values.get(name, math.nan)), 0.0) for name in ("V_C", "V_S"))
             rows.append(row | {"log_ratio": math.log(above / below) if above > 0 and below > 0 else math.nan})

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -268,7 +268,8 @@ def _with_categories(runs: pd.DataFrame, failures: pd.DataFrame) -> pd.DataFrame
     parts = (runs[name].astype(str) for name in ("objective", "calib_dataset", "calib_samples", "calib_seq_len"))
     runs["calib_config"] = [f"{o} {d} n{n} L{length}" for o, d, n, length in zip(*parts, strict=True)]
     for name in CATEGORIES:
-        failed = failures[name].dropna().astype(str) if name in failures and name in FACTORS else []
+        is_factor = name in failures and name in FACTORS
+        failed: Iterable[str] = failures[name].dropna().astype(str) if is_factor else ()
         runs[name] = pd.Categorical(runs[name], ordered_levels(name, {*runs[name].dropna(), *failed}))
     return runs
 
@@ -283,14 +284,13 @@ def ordered_levels(factor: str, levels: Iterable[str]) -> list[str]:
 def _distinct_labels(labels: pd.Series, settings: pd.Series) -> pd.Series:
     """Adds what differs to labels that stand for several settings, such as `beam` of two widths."""
     codes, distinct = pd.factorize(settings)
-    names = pd.Series(labels.to_numpy()).groupby(codes).first()
-    counts = Counter(names)
-    if max(counts.values()) == 1:
+    names: list[str] = labels[pd.Series(codes).drop_duplicates().index].tolist()
+    if len(set(names)) == len(names):
         return labels
     parsed = [{k: v for k, v in (json.loads(text) or {}).items() if k not in _OWN_FACTORS} for text in distinct]
-    new = {}
-    for code, name in names.items():
-        others = [parsed[c] for c, n in names.items() if n == name]
+    new = []
+    for code, name in enumerate(names):
+        others = [parsed[c] for c, n in enumerate(names) if n == name]
         differing = [k for k in sorted(parsed[code]) if any(o.get(k) != parsed[code][k] for o in others)]
-        new[code] = " ".join([name, *(f"{k}={parsed[code][k]}" for k in differing)])
+        new.append(" ".join([name, *(f"{k}={parsed[code][k]}" for k in differing)]))
     return pd.Series([new[code] for code in codes], index=labels.index)

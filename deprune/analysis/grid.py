@@ -85,11 +85,13 @@ class Grid:
 
     def by_term(self, values: Array) -> Array:
         """Sums a value per coefficient `(..., n_cells)` over each term: `(..., n_terms)`."""
-        return values @ self._membership
+        sums: Array = values @ self._membership
+        return sums
 
     @cached_property
     def _membership(self) -> Array:
-        return (self.term_of[:, None] == np.arange(len(self.terms))).astype(float)
+        membership: Array = (self.term_of[:, None] == np.arange(len(self.terms))).astype(float)
+        return membership
 
     def touching(self, factors: Iterable[str], without: Iterable[str] = ()) -> Array:
         """Returns which terms contain one of `factors` and none of `without`, `(n_terms,)`."""

@@ -10,6 +10,7 @@ import pandas as pd
 
 from deprune.analysis.estimators import Estimate
 from deprune.analysis.panel import CALIBRATION, SEARCH, Panel
+from deprune.analysis.types import Array
 
 
 def calibration_parts(panel: Panel, point: Estimate) -> pd.DataFrame:
@@ -61,7 +62,8 @@ def _worth(panel: Panel, point: Estimate, labels: pd.DataFrame, chosen: tuple[st
     groups = labels.groupby(list(chosen), observed=True, dropna=False).ngroup().to_numpy() if chosen else np.zeros(n)
     same = (groups[:, None] == groups).astype(float)
     averaging = same / same.sum(axis=1, keepdims=True) - 1 / n
-    contrasts, form = np.ones((1, 1)), np.ones((1, 1))
+    contrasts: Array = np.ones((1, 1))
+    form: Array = np.ones((1, 1))
     for factor, matrix in zip(panel.grid.factors, panel.grid.contrasts, strict=True):
         if factor in panel.calibration:
             contrasts = np.kron(contrasts, matrix)

@@ -86,7 +86,8 @@ def _runs(rows: pd.DataFrame) -> pd.DataFrame:
     runs["calib_value_dense"] = runs["calib_value_dense"].where(runs["calib_value"].notna())
     runs["draw_id"] = runs["calib_dataset"] + "/seed not published/" + runs["model"]
     unknown = ("calib_seed", "search_seed", "calib_sample_id", "subset", "subset_hash", "n_evals", "block_calls")
-    return runs.assign(**dict.fromkeys(unknown, pd.NA), device=None)
+    runs[list(unknown)] = pd.NA
+    return runs.assign(device=None)
 
 
 def _run_ids(rows: pd.DataFrame, objective: pd.Series | str) -> pd.Series:
@@ -106,7 +107,7 @@ def _accuracy_scores(table: pd.DataFrame) -> pd.DataFrame:
 def _perplexity_scores(table: pd.DataFrame) -> pd.DataFrame:
     scores = table.rename(columns={"corpus": "task"}).assign(
         run_id=_run_ids(table, "nll"), metric="log_perplexity", value=np.log(table["perplexity"]),
-        n_items=pd.NA, stderr=np.nan, higher_is_better=False,
+        n_items=np.nan, stderr=np.nan, higher_is_better=False,
     )  # fmt: skip
     return _with_dense(scores)
 
@@ -116,7 +117,7 @@ def _with_dense(scores: pd.DataFrame) -> pd.DataFrame:
     dense = dense.rename(columns={"value": "dense_value", "stderr": "dense_stderr"})
     columns = ["run_id", "model", "task", "metric", "value", "stderr", "dense_value", "dense_stderr", "n_items"]
     scores = scores.merge(dense, how="left", on=["model", "task"])[[*columns, "higher_is_better"]]
-    return scores.assign(subset_hash=pd.NA, item_set="published", version="published").astype({"n_items": "Int32"})
+    return scores.assign(subset_hash=None, item_set="published", version="published").astype({"n_items": "Int32"})
 
 
 def check_published() -> pd.DataFrame:

@@ -49,7 +49,8 @@ class MixedModel:
 
     @cached_property
     def _indicator(self) -> Array:
-        return (self.draws[:, None] == np.unique(self.draws)).astype(float)
+        indicator: Array = (self.draws[:, None] == np.unique(self.draws)).astype(float)
+        return indicator
 
     @cached_property
     def _basis(self) -> Array:
@@ -97,7 +98,8 @@ class MixedModel:
         """Returns the covariance of the coefficients of one response, `(p, p)`."""
         residual = float(fit.residual[index])
         ratio = float(fit.draw[index]) / residual if residual > 0 else 0.0
-        return self._inverse(ratio) * residual
+        covariance: Array = self._inverse(ratio) * residual
+        return covariance
 
     def _best_ratio(self, squares: Array, rest: Array) -> Array:
         """Minimises minus twice the restricted log-likelihood over a grid, then by golden section."""
@@ -119,7 +121,8 @@ class MixedModel:
             better = criterion(left) < criterion(right)
             low, high = np.where(better, low, left), np.where(better, right, high)
         refined = (low + high) / 2
-        return np.where(criterion(refined) < values.min(axis=0), refined, RATIOS[best])
+        ratio: Array = np.where(criterion(refined) < values.min(axis=0), refined, RATIOS[best])
+        return ratio
 
     @cached_property
     def _gram(self) -> tuple[Array, Array]:
@@ -127,7 +130,8 @@ class MixedModel:
 
     def _shrinkage(self, ratio: float) -> Array:
         sizes = self._indicator.sum(axis=0)
-        return ratio / (1 + ratio * sizes)
+        shrinkage: Array = ratio / (1 + ratio * sizes)
+        return shrinkage
 
     def _inverse(self, ratio: float) -> Array:
         """Returns (X' V⁻¹ X)⁻¹ for a residual variance of 1."""
