@@ -32,6 +32,7 @@ class Estimate:
         products: Estimate of the matrix b b', `(n_cells, n_cells)`; components are sums of its diagonal.
         seed: Variance of a run within its cell: calibration draw and search seed.
         draw: The part of `seed` that a calibration draw shares; NaN where it is not told apart.
+        order: Highest order of the terms that were estimated.
         bias: What is known to be wrong with the numbers; empty for unbiased ones.
     """
 
@@ -39,6 +40,7 @@ class Estimate:
     estimator: str
     products: Array
     seed: float
+    order: int
     draw: float = np.nan
     bias: str = ""
 
@@ -82,10 +84,17 @@ def cross_replicate(panel: Panel) -> Estimate:
         )
     cube = panel.cube()
     b, r = panel.grid.coefficients(cube), panel.n_seeds
-    total = b.sum(axis=0)
-    products = (np.outer(total, total) - b.T @ b) / (r * (r - 1))
-    seed = float(seed_variance(cube)) + _variance_within_draws(panel)
-    return Estimate(grid=panel.grid, estimator=CROSS_REPLICATE, products=products, seed=seed, draw=_draw(panel))
+    total, single = b.sum(axis=-2).reshape(-1, panel.grid.n_cells), b.reshape(-1, panel.grid.n_cells)
+    products = (total.T @ total - single.T @ single) / (r * (r - 1))
+    seed = float(seed_variance(cube).sum()) + _variance_within_draws(panel)
+    return Estimate(
+        grid=panel.grid,
+        estimator=CROSS_REPLICATE,
+        products=products,
+        seed=seed,
+        draw=_draw(panel),
+        order=len(panel.grid.factors),
+    )
 
 
 def cross_terms(grid: Grid, cube: Array) -> Array:
@@ -106,21 +115,30 @@ def _variance_within_draws(panel: Panel) -> float:
     """Returns what averaging several search seeds of one draw took away from the variance of a run."""
     places = panel.seeds * panel.grid.n_cells + panel.cells
     counts = panel.counts.ravel()
-    deviations = panel.values - panel.cube().ravel()[places]
-    variances = np.bincount(places, deviations**2, len(counts)) / np.maximum(counts - 1, 1)
+    cube = panel.cube()
+    means = np.moveaxis(cube.reshape(*cube.shape[:-2], -1), -1, 0)
+    squares = ((panel.values - means[places]) ** 2).reshape(len(places), -1).sum(axis=1)
+    variances = np.bincount(places, squares, len(counts)) / np.maximum(counts - 1, 1)
     return float(np.mean(variances * (1 - 1 / counts)))
 
 
 def _draw(panel: Panel) -> float:
     """Returns the covariance of different cells of one draw, from deviations from the cells' means."""
-    cube = panel.cube()
-    deviations = (cube - cube.mean(axis=0)).ravel() * np.sqrt(panel.n_seeds / (panel.n_seeds - 1))
+    deviations = residuals(panel)
     sums, pairs = 0.0, 0
     for places in panel.blocks:
-        block, size = deviations[places], places.shape[1]
-        sums += float((block.sum(axis=1) ** 2 - (block**2).sum(axis=1)).sum())
+        block, size = deviations[..., places], places.shape[1]
+        sums += float((block.sum(axis=-1) ** 2 - (block**2).sum(axis=-1)).sum())
         pairs += places.shape[0] * size * (size - 1)
     return sums / pairs if pairs else np.nan
+
+
+def residuals(panel: Panel) -> Array:
+    """Returns deviations from the cells' means, scaled to the variance of the noise: `(..., n_seeds · n_cells)`."""
+    cube, r = panel.cube(), panel.n_seeds
+    deviations = (cube - cube.mean(axis=-2, keepdims=True)) * np.sqrt(r / (r - 1))
+    flat: Array = deviations.reshape(*cube.shape[:-2], -1)
+    return flat
 
 
 def plain(panel: Panel) -> Estimate:
@@ -134,10 +152,10 @@ def plain(panel: Panel) -> Estimate:
             f"{panel.n_cells_missing} cells have no run of some seed, so sums of squares do not add up."
         )
     cube = panel.cube()
-    b = panel.grid.coefficients(cube.mean(axis=0))
-    seed = float(seed_variance(cube)) if panel.n_seeds > 1 else 0.0
+    b = panel.grid.coefficients(cube.mean(axis=-2)).reshape(-1, panel.grid.n_cells)
+    seed = float(seed_variance(cube).sum()) if panel.n_seeds > 1 else 0.0
     return Estimate(
-        grid=panel.grid, estimator=PLAIN, products=np.outer(b, b), seed=seed,
+        grid=panel.grid, estimator=PLAIN, products=b.T @ b, seed=seed, order=len(panel.grid.factors),
         bias="biased upwards: the noise of the seeds is in every component",
     )  # fmt: skip
 
@@ -152,10 +170,10 @@ def fit_then_decompose(panel: Panel, order: int | None = None) -> Estimate:
     """
     order = choose_order(panel) if order is None else order
     model, columns = mixed_model(panel, order)
-    fit = model.fit(panel.values[:, None])
+    fit = model.fit(panel.values.reshape(len(panel.cells), -1))
     products = np.zeros((panel.grid.n_cells, panel.grid.n_cells))
-    b = fit.coefficients[0]
-    products[np.ix_(columns, columns)] = np.outer(b, b) - model.covariance(fit, 0)
+    noise = sum(model.covariance(fit, i) for i in range(len(fit.draw)))
+    products[np.ix_(columns, columns)] = fit.coefficients.T @ fit.coefficients - noise
     replicated = bool((panel.counts.sum(axis=0) > 1).any())
     n_factors = len(panel.grid.factors)
     name = f"draw REML of order {order}" if model.has_draws else f"least squares of order {order}"
@@ -168,8 +186,8 @@ def fit_then_decompose(panel: Panel, order: int | None = None) -> Estimate:
     elif order < n_factors:
         bias.append(f"interactions above order {order} are taken to be zero")
     return Estimate(
-        grid=panel.grid, estimator=name, products=products, seed=float(fit.draw[0] + fit.residual[0]),
-        draw=float(fit.draw[0]) if model.has_draws else np.nan, bias="; ".join(bias),
+        grid=panel.grid, estimator=name, products=products, seed=float((fit.draw + fit.residual).sum()),
+        order=order, draw=float(fit.draw.sum()) if model.has_draws else np.nan, bias="; ".join(bias),
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from deprune.analysis.types import Array
 
 VERDICTS = ("calibration larger", "search larger", "not separable")
 NOT_IDENTIFIED = "not identified"
+NO_INTERVAL = "no interval"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,8 @@ class Ratio:
         log: Its natural logarithm.
         low: Lower end of the 95 % interval of that.
         high: Upper end.
-        verdict: One of `VERDICTS`, or `NOT_IDENTIFIED` where calibration or search has a single level.
+        verdict: One of `VERDICTS`; `NOT_IDENTIFIED` where calibration or search has a single level;
+            `NO_INTERVAL` where there is none to judge by.
     """
 
     log: float
@@ -125,6 +127,8 @@ def ratio(panel: Panel, resampled: Resampled) -> Ratio:
     if "V_C" not in values or "V_S" not in values:
         return Ratio(log=math.nan, low=math.nan, high=math.nan, verdict=NOT_IDENTIFIED)
     log, low, high = interval_of_log_ratio(values["V_C"], values["V_S"])
+    if math.isnan(low):
+        return Ratio(log=log, low=low, high=high, verdict=NO_INTERVAL)
     verdict = VERDICTS[0] if low > 0 else VERDICTS[1] if high < 0 else VERDICTS[2]
     return Ratio(log=log, low=low, high=high, verdict=verdict)
 

@@ -13,7 +13,14 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import expit, logit
 
-from deprune.analysis.estimators import CROSS_REPLICATE, Estimate, cross_terms, mixed_model, seed_variance
+from deprune.analysis.estimators import (
+    CROSS_REPLICATE,
+    Estimate,
+    cross_terms,
+    mixed_model,
+    residuals,
+    seed_variance,
+)
 from deprune.analysis.items import ItemNoise, resample_items
 from deprune.analysis.panel import Panel
 from deprune.analysis.types import Array, Generator
@@ -37,7 +44,7 @@ def resample(
 
     Returns:
         Components of the centre followed by its seed variance, `(n_terms + 1,)`, and those of the resamples,
-        `(n, n_terms + 1)`.
+        `(n, n_terms + 1)`; none for vectors on incomplete grids.
     """
     if estimate.estimator == CROSS_REPLICATE:
         return _resample_draws(panel, estimate, n, rng, items)
@@ -47,24 +54,26 @@ def resample(
 def _resample_draws(
     panel: Panel, estimate: Estimate, n: int, rng: Generator, items: ItemNoise | None
 ) -> tuple[Array, Array]:
-    grid, r, cube = panel.grid, panel.n_seeds, panel.cube()
-    mean = grid.coefficients(cube.mean(axis=0))
-    centre = mean * _shrinkage(grid.by_term(mean**2), estimate.terms)[grid.term_of]
-    cells = grid.design(len(grid.factors))[0] @ centre
-    residuals = ((cube - cube.mean(axis=0)) * np.sqrt(r / (r - 1))).ravel()
-    resampled = np.empty((n, r * grid.n_cells))
-    for places in panel.blocks:
-        pool = residuals[places]
-        resampled[:, places] = pool[rng.integers(len(pool), size=(n, len(pool)))]
-    cubes = cells + resampled.reshape(n, r, grid.n_cells)
-    noise_terms, noise_seed = np.zeros(len(grid.terms)), 0.0
+    grid, r = panel.grid, panel.n_seeds
+    cube = panel.cube().reshape(-1, r, grid.n_cells)  # one cube per column of the response
+    mean = grid.coefficients(cube.mean(axis=1))
+    centre = mean * _shrinkage(grid.by_term((mean**2).sum(axis=0)), estimate.terms)[grid.term_of]
+    cells = centre @ grid.design(len(grid.factors))[0].T
+    deviations = residuals(panel).reshape(len(cube), -1)
+    chosen = [rng.integers(len(places), size=(n, len(places))) for places in panel.blocks]
+    errors = resample_items(panel, items, n, rng) if items is not None else 0.0
+    resamples = np.zeros((n, len(grid.terms) + 1))
+    noise = np.empty((n, r * grid.n_cells))
+    for column in range(len(cube)):
+        for places, choice in zip(panel.blocks, chosen, strict=True):
+            noise[:, places] = deviations[column, places][choice]
+        cubes = cells[column] + noise.reshape(n, r, grid.n_cells) + errors
+        resamples += np.column_stack([cross_terms(grid, cubes), seed_variance(cubes)])
     if items is not None:
-        cubes += resample_items(panel, items, n, rng)
-        noise_terms, noise_seed = grid.by_term(np.diag(items.products)), items.seed
-        noise_terms[0] = 0.0
+        resamples -= np.append(grid.by_term(np.diag(items.products)), items.seed)
     # What search seeds add within a draw was averaged before, so it stays outside the resampling.
-    within = estimate.seed + noise_seed - float(seed_variance(cube))
-    resamples = np.column_stack([cross_terms(grid, cubes) - noise_terms, seed_variance(cubes) - noise_seed + within])
+    resamples[:, -1] += estimate.seed + (items.seed if items else 0.0) - float(seed_variance(cube).sum())
+    resamples[:, 0] = 0.0
     return _at_centre(estimate), resamples
 
 
@@ -74,9 +83,9 @@ def _at_centre(estimate: Estimate) -> Array:
 
 def _resample_model(panel: Panel, estimate: Estimate, n: int, rng: Generator) -> tuple[Array, Array]:
     grid = panel.grid
-    diagonal = np.flatnonzero(np.diag(estimate.products))
-    order = max(len(grid.terms[t]) for t in grid.term_of[diagonal])
-    model, columns = mixed_model(panel, order)
+    if panel.values.ndim > 1:  # removed blocks are no normal numbers, so there is no model to draw from
+        return _at_centre(estimate), np.empty((0, len(grid.terms) + 1))
+    model, columns = mixed_model(panel, estimate.order)
     fit = model.fit(panel.values[:, None])
     raw = np.zeros(grid.n_cells)
     raw[columns] = fit.coefficients[0]
@@ -105,6 +114,8 @@ def interval_of_share(estimated: float, centre: float, resampled: Array) -> tupl
     Where the estimate or more than a fortieth of the resamples are not positive there is no
     logit, and the interval is formed on the plain scale and cut at 0 and 1.
     """
+    if not len(resampled):
+        return np.nan, np.nan
     tail = (1 - LEVEL) / 2
     quantiles = np.quantile(resampled, [tail, 1 - tail])
     if min(estimated, centre, quantiles[0]) > 0 and max(estimated, centre, quantiles[1]) < 1:
@@ -128,6 +139,8 @@ def interval_of_log_ratio(above: Array, below: Array) -> tuple[float, float, flo
     """
     tail = (1 - LEVEL) / 2
     point = _log(above[0]) - _log(below[0]) if max(above[0], below[0]) > 0 else np.nan
+    if len(above) == 2:
+        return point, np.nan, np.nan
     if min(min(v[0], v[1], np.quantile(v[2:], tail)) for v in (above, below)) > 0:
         tiny = np.finfo(float).tiny
         logs = np.log(np.maximum(above[1:], tiny) / np.maximum(below[1:], tiny))
