@@ -131,9 +131,10 @@ def consensus(results: Results) -> pd.DataFrame:
     Returns:
         One row per model, budget and kind of pair: `within calibration` (one draw, other searches), `within
         search` (one search, other configurations), `within configuration` (one search, another seed: the
-        ceiling), and `difference`, the first minus the second. `jaccard` with `low` and `high` (jackknife over whole draws), `chance` for
-        random sets of that size, `chance_removable` for sets of blocks that some run removed, `chance_shifted` for
-        the same patterns shifted around, `corrected` = (jaccard − chance) / (1 − chance), `pairs` and `draws`.
+        ceiling), and `difference`, the first minus the second. `jaccard` with `low` and `high` (jackknife over
+        whole draws), `chance` for random sets of that size, `chance_removable` for sets of blocks that some
+        run removed, `chance_shifted` for the same patterns shifted around, `corrected` = (jaccard − chance) /
+        (1 − chance), `pairs` and `draws`.
     """
     runs = results.runs[~results.runs["is_dense"] & results.runs["subset"].notna()]
     rows = []

@@ -42,7 +42,7 @@ def permutation_p(panel: Panel, effect: str, n: int, rng: Generator) -> float:
     sources, exact = permutations(panel, effect, n, rng)
     if len(sources) < 2 or (effect == "calibration" and panel.n_seeds < 2 and _draws_differ(panel)):
         return math.nan
-    touched, avoided = ((SEARCH,), ()) if effect == "search" else (panel.calibration, (SEARCH,))
+    touched, avoided = ((SEARCH,), panel.calibration) if effect == "search" else (panel.calibration, (SEARCH,))
     chosen = panel.grid.touching(touched, without=avoided)[panel.grid.term_of]
     cube = panel.cube()
     flat = cube.reshape(*cube.shape[:-2], -1)
