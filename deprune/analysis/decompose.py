@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from deprune.analysis.estimators import CROSS_REPLICATE, Estimate, estimate
-from deprune.analysis.frame import FACTORS, Results
+from deprune.analysis.frame import Results
 from deprune.analysis.headline import (
     NOT_IDENTIFIED,
     Ratio,
@@ -31,6 +31,7 @@ from deprune.analysis.items import ItemNoise, item_noise, load_items
 from deprune.analysis.panel import Panel, alias_table, build_panel
 from deprune.analysis.parts import calibration_parts
 from deprune.analysis.permute import permutation_tests
+from deprune.analysis.reading import FACTORS
 from deprune.analysis.responses import Response, response
 from deprune.errors import AnalysisError
 

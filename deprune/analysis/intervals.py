@@ -143,7 +143,7 @@ def interval_of_log_ratio(above: Array, below: Array) -> tuple[float, float, flo
         return point, np.nan, np.nan
     if min(min(v[0], v[1], np.quantile(v[2:], tail)) for v in (above, below)) > 0:
         tiny = np.finfo(float).tiny
-        logs = np.log(np.maximum(above[1:], tiny) / np.maximum(below[1:], tiny))
+        logs = np.log(np.maximum(above[1:], tiny)) - np.log(np.maximum(below[1:], tiny))
         high, low = point - (np.quantile(logs[1:], [tail, 1 - tail]) - logs[0])
         return point, float(low), float(high)
     (a_high, a_low), (b_high, b_low) = (v[0] - (np.quantile(v[2:], [tail, 1 - tail]) - v[1]) for v in (above, below))

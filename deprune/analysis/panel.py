@@ -10,8 +10,8 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from deprune.analysis.frame import FACTORS
 from deprune.analysis.grid import Grid
+from deprune.analysis.reading import FACTORS
 from deprune.analysis.types import Array
 from deprune.errors import AnalysisError
 from deprune.nearest import unknown_name

@@ -28,7 +28,7 @@ def make(run_id: str, **changes: Any) -> Any:
         "is_dense": False, "status": "done", "subset": "0110", "subset_hash": run_id, "search": "greedy",
         "calib_dataset": "c4", "objective": "nll", "calib_seed": 0, "search_seed": None, "calib_sample_id": "d0",
         "calib_value": 2.0, "calib_value_dense": 1.5, "accuracy": 0.5, "stores": {"downstream": "tiny"},
-        "environment": {"device": "CPU"},
+        "environment": {"device": "CPU"}, "warnings": (), "metrics": (),
         "measured": {"seconds": {"search": 2.0}, "evaluations": {"block_calls": 7}, "peak_memory_bytes": 1},
     }  # fmt: skip
     return make_record(run_id=run_id, **{**defaults, **changes})
@@ -102,9 +102,7 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
     failure.write_text(json.dumps({"exception": "OutOfMemory", "reason": "no memory", "search": "beam", "new key": 1}))
     results = load(tmp_path)
     assert results.excluded == {"damaged": 3, "other schema": 1, "duplicate": 1, "not done": 1, "failed": 1}
-    assert results.summary == (
-        "1 runs read; left out: 3 damaged, 1 other schema, 1 duplicate, 1 not done, 1 failed."
-    )
+    assert results.summary == ("1 runs read; left out: 3 damaged, 1 other schema, 1 duplicate, 1 not done, 1 failed.")
     assert results.failures["reason"].tolist() == ["no memory"]
     assert "beam" in results.runs["search"].cat.categories, "levels of failed jobs are declared too"
 

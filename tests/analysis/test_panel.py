@@ -38,9 +38,7 @@ def test_an_empty_cell_is_refused_and_the_joint_factor_is_not() -> None:
 
 def test_alias_table_names_the_pairs() -> None:
     table = alias_table(with_gap())
-    assert table.to_dict("records") == [
-        {"first": "calib_dataset", "second": "objective", "combinations": 5, "of": 6}
-    ]
+    assert table.to_dict("records") == [{"first": "calib_dataset", "second": "objective", "combinations": 5, "of": 6}]
 
 
 def test_budgets_that_differ_by_model_become_conditions() -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from deprune.analysis import check_published, decompose, load_published
 from deprune.analysis.cost import spread_across_searches
+from deprune.analysis.estimators import plain
 from deprune.analysis.panel import build_panel
 from deprune.analysis.published import read_table
-from deprune.analysis.estimators import plain
 from deprune.analysis.responses import response
 from deprune.errors import AnalysisError
 
