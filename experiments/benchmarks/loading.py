@@ -65,11 +65,11 @@ def make_record(number: int, cell: tuple[str, int, str, str, str, int], rng: np.
     settings = {"name": search, "seed": None, "protect_first": 0, "protect_last": 0}
     draw = f"{dataset}/seed {seed}/{model}"
     return RunRecord(
-        run_id=f"{number:016x}", identity={"search": settings, "budget": budget, "eval": {"tasks": TASKS, "limit": None}},
+        run_id=f"{number:016x}", identity={"search": settings, "budget": budget, "eval": {"limit": None}},
         model=model, model_path=f"owner/{model}", model_revision="0" * 40, n_blocks=N_BLOCKS, calib_dataset=dataset,
         calib_config="", calib_samples=64, calib_seq_len=2048, calib_tokens=131072, calib_seed=seed,
-        calib_sample_id=draw, calib_token_hash="0" * 16, draw_id=draw, objective=objective, unit="nat/token", search=search,
-        search_seed=None, budget=budget, budget_frac=budget / N_BLOCKS, is_dense=False, status="done", subset=bits,
+        calib_sample_id=draw, calib_token_hash="0" * 16, draw_id=draw, objective=objective, unit="nat/token",
+        search=search, search_seed=None, budget=budget, budget_frac=budget / N_BLOCKS, is_dense=False, status="done", subset=bits,
         subset_hash=bits, removed=removed, calib_value=2.0, calib_stderr=0.1, calib_value_dense=1.8, trace=trace,
         n_evals=203, racing=False, calib_accuracy=None, calib_accuracy_dense=None, metrics=metrics, accuracy=accuracy,
         accuracy_dense=0.7, efficiency={"parameters": 1.0}, warnings=(), stores={"downstream": model},
@@ -117,7 +117,7 @@ one process, records just written.
 | --- | --- | --- |
 | load {len(results.runs):,} records of {size / 1000:.0f} kB | {loading:.1f} s | 20 s for 100,000 |
 | peak memory of the process | {memory:.2f} GB | 2 GB |
-| analyse {len(complete.runs):,} runs: three responses, patterns of three models, consensus, ranks | {analysing:.1f} s | 60 s |
+| analyse {len(complete.runs):,} runs: 3 responses, patterns of 3 models, consensus, ranks | {analysing:.1f} s | 60 s |
 """
     (Path(__file__).parent / "loading.md").write_text(text)
     print(text)

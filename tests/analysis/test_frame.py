@@ -53,8 +53,8 @@ def write_grid(folder: Path, n_seeds: int = 2) -> None:
                 subset = f"{bits}{seed}{dataset}{search}"  # one file per run
                 ResultStore(folder).put(
                     make(
-                        f"{dataset}-{search}-{seed}", calib_dataset=dataset, search=search, calib_seed=seed, subset=subset,
-                        calib_sample_id=f"{dataset}/{seed}", metrics=(row("task", "acc", correct.count("1") / 8),),
+                        f"{dataset}-{search}-{seed}", calib_dataset=dataset, search=search, calib_seed=seed,
+                        subset=subset, calib_sample_id=f"{dataset}/{seed}", metrics=(row("task", "acc", correct.count("1") / 8),),
                     )
                 )  # fmt: skip
                 answers = {"task, first 4": {"metrics": {"acc": {"value": 0, "stderr": 0, "correct": correct}}}}
@@ -118,7 +118,7 @@ def test_folders_without_runs_get_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="There are no runs in"):
         load(tmp_path)
     (tmp_path / "runs").mkdir()
-    with pytest.raises(DataError, match="No run in .* can be analysed"):
+    with pytest.raises(DataError, match=r"No run in .* can be analysed"):
         load(tmp_path)
     (tmp_path / "runs" / "a").mkdir()
     (tmp_path / "runs" / "a" / "record.json").write_text("{")
