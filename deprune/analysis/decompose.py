@@ -102,7 +102,8 @@ def decompose(
     items = _item_noise(results, panel, chosen, point) if over_items else None
     if items is not None:
         point = replace(point, products=point.products - items.products, seed=point.seed - items.seed)
-    resampled = Resampled(np.append(point.terms, point.seed), *resample(panel, point, n_resamples, rng, items))
+    centre, resamples = resample(panel, point, n_resamples, rng, items)
+    resampled = Resampled(np.append(point.terms, point.seed), centre, resamples, point.degrees)
     label = {"estimator": point.estimator + (", noise of items subtracted" if items is not None else "")}
     unit = {"unit": chosen.unit}
     return Decomposition(

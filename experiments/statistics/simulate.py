@@ -185,26 +185,33 @@ def _once(scenario: Scenario, rng: np.random.Generator) -> dict[str, object]:
     if answers is not None:
         items = item_noise(panel, {"task": answers})
         point = replace(point, products=point.products - items.products, seed=point.seed - items.seed)
-    resampled = Resampled(np.append(point.terms, point.seed), *resample(panel, point, N_RESAMPLES, rng, items))
+    centre, resamples = resample(panel, point, N_RESAMPLES, rng, items)
+    resampled = Resampled(np.append(point.terms, point.seed), centre, resamples, point.degrees)
     values, total = quantities(panel, resampled.stacked), resampled.stacked.sum(axis=1)
     whole = sum(truth.values())
     result: dict[str, object] = {"estimator": point.estimator, "verdict": ratio(panel, resampled).verdict}
     for name in ("V_C", "V_S", "V_CS", "V_seed"):
         share = values[name] / total
-        low, high = interval_of_share(float(share[0]), float(share[1]), share[2:])
+        low, high = interval_of_share(share, point.degrees)
         result[name] = {
             "truth": truth[name], "estimate": values[name][0], "share_truth": truth[name] / whole, "low": low,
             "high": high,
         }  # fmt: skip
-    log, low, high = interval_of_log_ratio(values["V_C"], values["V_S"])
+    log, low, high = interval_of_log_ratio(values["V_C"], values["V_S"], point.degrees)
     with np.errstate(divide="ignore"):
         true_log = float(np.log(truth["V_C"]) - np.log(truth["V_S"]))
     result["log ratio"] = {"truth": true_log, "estimate": log, "share_truth": true_log, "low": low, "high": high}
-    result["p"] = {
-        "calibration": permutation_p(panel, "calibration", N_PERMUTATIONS, rng),
-        "search": permutation_p(panel, "search", N_PERMUTATIONS, rng), **rows_as_independent(panel),
-    }  # fmt: skip
+    result["p"] = {**_permuted(panel, truth, rng), **rows_as_independent(panel)}
     return result
+
+
+def _permuted(panel: Panel, truth: Mapping[str, float], rng: np.random.Generator) -> dict[str, float]:
+    """Returns the permutation p values of the effects that are not there; those of others tell nothing here."""
+    effects = {"calibration": "V_C", "search": "V_S"}
+    return {
+        effect: permutation_p(panel, effect, N_PERMUTATIONS, rng) if truth[quantity] == 0 else np.nan
+        for effect, quantity in effects.items()
+    }
 
 
 def rows_as_independent(panel: Panel) -> dict[str, float]:

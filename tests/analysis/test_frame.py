@@ -54,7 +54,8 @@ def write_grid(folder: Path, n_seeds: int = 2) -> None:
                 ResultStore(folder).put(
                     make(
                         f"{dataset}-{search}-{seed}", calib_dataset=dataset, search=search, calib_seed=seed,
-                        subset=subset, calib_sample_id=f"{dataset}/{seed}", metrics=(row("task", "acc", correct.count("1") / 8),),
+                        subset=subset, calib_sample_id=f"{dataset}/{seed}",
+                        metrics=(row("task", "acc", correct.count("1") / 8),),
                     )
                 )  # fmt: skip
                 answers = {"task, first 4": {"metrics": {"acc": {"value": 0, "stderr": 0, "correct": correct}}}}

@@ -90,7 +90,11 @@ def test_the_committed_tables_say_what_is_claimed() -> None:
     estimates, verdicts = pd.read_csv(folder / "estimates.csv"), pd.read_csv(folder / "verdicts.csv")
     assert set(verdicts["scenario"]) == set(SCENARIOS)
     assert (verdicts["simulations"] >= 400).all()
-    recommended = estimates[estimates["scenario"].isin(["own draws, 3 seeds", "own draws, 5 seeds"])]
+    recommended = estimates[
+        estimates["scenario"].isin(
+            ["balanced, 3 seeds", "balanced, 5 seeds", "own draws, 3 seeds", "own draws, 5 seeds"]
+        )
+    ]
     shares = recommended[recommended["quantity"].isin(["V_C", "V_S", "V_CS", "log ratio"])]
     assert shares["coverage"].between(0.92, 0.98).all()
     null = verdicts[verdicts["scenario"].str.startswith("no calibration effect")]
@@ -100,25 +104,27 @@ def test_the_committed_tables_say_what_is_claimed() -> None:
 def test_shares_near_zero_fall_back_to_the_plain_scale() -> None:
     rng = np.random.default_rng(0)
     resampled = 0.01 * rng.standard_normal(1000)
-    low, high = interval_of_share(-0.002, 0.0, resampled)
+    low, high = interval_of_share(np.array([-0.002, 0.0, *resampled]), 1000)
     assert low == 0
     assert 0.01 < high < 0.03
-    low, high = interval_of_share(0.4, 0.4, 0.4 + resampled)
+    low, high = interval_of_share(np.array([0.4, 0.4, *(0.4 + resampled)]), 1000)
     assert low == pytest.approx(0.38, abs=0.003)
     assert high == pytest.approx(0.42, abs=0.003)
+    wider = interval_of_share(np.array([0.4, 0.4, *(0.4 + resampled)]), 5)
+    assert wider[0] < low < high < wider[1], "few draws"
 
 
 def test_a_ratio_to_nothing_is_not_separable_from_below_only() -> None:
     rng = np.random.default_rng(0)
     large = np.concatenate([[5.0, 5.0], 5 + 0.2 * rng.standard_normal(1000)])
     none = np.concatenate([[-0.01, 0.0], 0.1 * rng.standard_normal(1000)])
-    log, low, high = interval_of_log_ratio(large, none)
+    log, low, high = interval_of_log_ratio(large, none, 1000)
     assert log == np.inf
     assert 2 < low < high == np.inf
-    log, low, high = interval_of_log_ratio(none, large)
+    log, low, high = interval_of_log_ratio(none, large, 1000)
     assert log == low == -np.inf
     assert high < -2
-    both = interval_of_log_ratio(none, none)
+    both = interval_of_log_ratio(none, none, 1000)
     assert both[1:] == (-np.inf, np.inf)
 
 
