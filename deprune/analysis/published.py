@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -175,3 +176,37 @@ def _check_times() -> pd.DataFrame:
     rows = read_table("table3_search_time").merge(read_table("table1_rows"), on=[*KEY, "objective"])
     rows = rows.rename(columns={"avg_accuracy": "printed", "avg_printed": "recomputed"})
     return rows[[*KEY, "printed", "recomputed"]].assign(source="Table 3, average accuracy", digits=2)
+
+
+def published_remarks() -> pd.DataFrame:
+    """Returns where the paper's prose and its tables, or two of its tables, do not go together.
+
+    Returns:
+        One row per case: `said`, `found`, and the `model`, `budget` and `search` that it is about.
+    """
+    rows = read_table("table1_rows").rename(columns={"avg_printed": "accuracy"})
+    pruned = rows[rows["search"] != "dense"]
+    dense = rows[rows["search"] == "dense"].set_index("model")["margin"]
+    remarks: list[dict[str, object]] = []
+    for row in pruned[pruned["margin"] < pruned["model"].map(dense)].itertuples():
+        found = f"pruned {row.margin} is better than dense {dense[row.model]}"
+        remarks.append({"said": "the margin measures what pruning costs", "found": found, **_key(row)})
+    for (model, budget), group in pruned.groupby(["model", "budget"]):
+        spread = group["accuracy"].max() - group["accuracy"].min()
+        if spread > 3:
+            found = f"the range over searches is {spread:.2f} points"
+            key = {"model": model, "budget": budget, "search": ""}
+            remarks.append({"said": "searches differ by 1 to 3 points", "found": found, **key})
+    for objective, entries in (("task_margin", "table1_accuracy"), ("nll", "table2_perplexity")):
+        table = read_table(entries)
+        table["entries"] = table[entries.split("_")[1]].astype(str)
+        results = table.groupby(KEY, as_index=False)["entries"].agg(" ".join)
+        copies = results.groupby(["model", "budget", "entries"], as_index=False)["search"].agg(", ".join)
+        for row in copies[copies["search"].str.contains(",")].itertuples():
+            found = f"equal in every column under {objective}"
+            remarks.append({"said": "seven searches give seven results", "found": found, **_key(row)})
+    return pd.DataFrame(remarks)
+
+
+def _key(row: Any) -> dict[str, object]:
+    return {name: getattr(row, name) for name in KEY}

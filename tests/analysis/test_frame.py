@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -14,9 +15,10 @@ import pytest
 
 from deprune.analysis import decompose, load, response, response_names
 from deprune.analysis.decompose import Decomposition
-from deprune.analysis.responses import LOG_PERPLEXITY_CAP, diverged_by_level
+from deprune.analysis.responses import LOG_PERPLEXITY_CAP, diverged_by_level, without_diverged
 from deprune.errors import AnalysisError, DataError
 from deprune.record import MetricRow, ResultStore
+from tests.conftest import ROOT
 from tests.test_record import make_record
 
 MALICIOUS = "<script>alert('x')</script>'; DROP TABLE runs;--"
@@ -177,6 +179,7 @@ def test_diverged_runs_are_outcomes(tmp_path: Path) -> None:
     assert chosen.values.tolist() == [3.0, LOG_PERPLEXITY_CAP, LOG_PERPLEXITY_CAP]
     table = diverged_by_level(results, ("search",)).set_index("level")
     assert table["share"].to_dict() == {"oneshot": 0.0, "greedy": 1.0}
+    assert without_diverged(results).runs.index.tolist() == ["r0"]
 
 
 def test_scores_on_other_items_are_refused(tmp_path: Path) -> None:
@@ -248,6 +251,22 @@ def test_items_need_a_complete_grid_and_an_accuracy(tmp_path: Path) -> None:
         decompose(results, "acuracy")
     lost = replace(results, folder=None)
     assert lost.summary.startswith("4 runs")
+
+
+ALLOWED = {
+    "numpy", "pandas", "scipy", "statsmodels", "patsy", "pyarrow", "deprune.analysis", "deprune.record",
+    "deprune.subset", "deprune.errors", "deprune.files", "deprune.fingerprint", "deprune.nearest", *sys.stdlib_module_names,
+}  # fmt: skip
+
+
+def test_the_analysis_imports_only_what_reads_records() -> None:
+    for path in (ROOT / "deprune" / "analysis").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for name in names:
+                parts = 2 if name.startswith("deprune") else 1
+                assert ".".join(name.split(".")[:parts]) in ALLOWED, f"{path.name} imports {name}"
 
 
 def test_the_analysis_never_loads_torch() -> None:
