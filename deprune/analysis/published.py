@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -182,31 +181,26 @@ def published_remarks() -> pd.DataFrame:
     """Returns where the paper's prose and its tables, or two of its tables, do not go together.
 
     Returns:
-        One row per case: `said`, `found`, and the `model`, `budget` and `search` that it is about.
+        One row per case: the `model`, `budget` and `search` that it is about, what was `said`, and what is `found`.
     """
-    rows = read_table("table1_rows").rename(columns={"avg_printed": "accuracy"})
-    pruned = rows[rows["search"] != "dense"]
-    dense = rows[rows["search"] == "dense"].set_index("model")["margin"]
-    remarks: list[dict[str, object]] = []
-    for row in pruned[pruned["margin"] < pruned["model"].map(dense)].itertuples():
-        found = f"pruned {row.margin} is better than dense {dense[row.model]}"
-        remarks.append({"said": "the margin measures what pruning costs", "found": found, **_key(row)})
-    for (model, budget), group in pruned.groupby(["model", "budget"]):
-        spread = group["accuracy"].max() - group["accuracy"].min()
-        if spread > 3:
-            found = f"the range over searches is {spread:.2f} points"
-            key = {"model": model, "budget": budget, "search": ""}
-            remarks.append({"said": "searches differ by 1 to 3 points", "found": found, **key})
-    for objective, entries in (("task_margin", "table1_accuracy"), ("nll", "table2_perplexity")):
-        table = read_table(entries)
-        table["entries"] = table[entries.split("_")[1]].astype(str)
-        results = table.groupby(KEY, as_index=False)["entries"].agg(" ".join)
-        copies = results.groupby(["model", "budget", "entries"], as_index=False)["search"].agg(", ".join)
-        for row in copies[copies["search"].str.contains(",")].itertuples():
-            found = f"equal in every column under {objective}"
-            remarks.append({"said": "seven searches give seven results", "found": found, **_key(row)})
-    return pd.DataFrame(remarks)
+    rows = read_table("table1_rows")
+    pruned, dense = rows[rows["budget"] > 0], rows[rows["budget"] == 0]
+    better = pruned.merge(dense[["model", "margin"]], on="model", suffixes=("", "_dense"))
+    better = better[better["margin"] < better["margin_dense"]]
+    found = "pruned " + better["margin"].astype(str) + " is better than dense " + better["margin_dense"].astype(str)
+    remarks = [better.assign(said="the margin measures what pruning costs", found=found)]
+    spread = pruned.groupby(["model", "budget"])["avg_printed"].agg(np.ptp).reset_index(name="spread")
+    spread = spread[spread["spread"] > 3]
+    found = "the range over searches is " + spread["spread"].map("{:.2f}".format) + " points"
+    remarks.append(spread.assign(search="", said="searches differ by 1 to 3 points", found=found))
+    remarks += [_copies("table1_accuracy", "accuracy"), _copies("table2_perplexity", "perplexity")]
+    return pd.concat(remarks)[[*KEY, "said", "found"]].reset_index(drop=True)
 
 
-def _key(row: Any) -> dict[str, object]:
-    return {name: getattr(row, name) for name in KEY}
+def _copies(name: str, column: str) -> pd.DataFrame:
+    table = read_table(name)
+    objective = table.loc[table["budget"] > 0, "objective"].iloc[0]
+    entries = table.assign(entries=table[column].astype(str)).groupby(KEY)["entries"].agg(" ".join).reset_index()
+    copies = entries.groupby(["model", "budget", "entries"])["search"].agg(", ".join).reset_index()
+    copies = copies[copies["search"].str.contains(",")]
+    return copies.assign(said="seven searches give seven results", found=f"equal in every column under {objective}")

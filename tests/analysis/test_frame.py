@@ -255,7 +255,8 @@ def test_items_need_a_complete_grid_and_an_accuracy(tmp_path: Path) -> None:
 
 ALLOWED = {
     "numpy", "pandas", "scipy", "statsmodels", "patsy", "pyarrow", "deprune.analysis", "deprune.record",
-    "deprune.subset", "deprune.errors", "deprune.files", "deprune.fingerprint", "deprune.nearest", *sys.stdlib_module_names,
+    "deprune.subset", "deprune.errors", "deprune.files", "deprune.fingerprint", "deprune.nearest",
+    *sys.stdlib_module_names,
 }  # fmt: skip
 
 
