@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -109,8 +110,7 @@ SCENARIOS = {
 
 def simulate(scenario: Scenario, rng: np.random.Generator) -> tuple[Panel, np.ndarray | None, dict[str, float]]:
     """Returns a simulated panel, the answers to items where there are any, and the true variances."""
-    runs = make_runs(scenario.levels, scenario.seeds, scenario.own_draws)
-    full = build_panel(runs, pd.Series(0.0, index=runs.index, name="response"))
+    runs, full = _empty(tuple(scenario.levels.items()), scenario.seeds, scenario.own_draws)
     truth = {term: v for term, v in scenario.truth.items() if {*term} <= {*full.grid.factors}}
     cells = make_cells(full.grid, truth, rng)
     noise = _draw_effect(full, scenario, rng) + np.sqrt(scenario.run) * rng.standard_normal(len(full.cells))
@@ -124,6 +124,15 @@ def simulate(scenario: Scenario, rng: np.random.Generator) -> tuple[Panel, np.nd
     components = np.array([truth.get(term, 0.0) for term in full.grid.terms])
     values = quantities(full, np.append(components, scenario.draw + scenario.run))
     return panel, answers, {name: float(value) for name, value in values.items()}
+
+
+@cache
+def _empty(
+    levels: tuple[tuple[str, tuple[object, ...]], ...], seeds: int, own_draws: bool
+) -> tuple[pd.DataFrame, Panel]:
+    """Returns the runs of a full sweep and their panel, with zeros for responses."""
+    runs = make_runs(dict(levels), seeds, own_draws)
+    return runs, build_panel(runs, pd.Series(0.0, index=runs.index, name="response"))
 
 
 def _draw_effect(panel: Panel, scenario: Scenario, rng: np.random.Generator) -> np.ndarray:
