@@ -168,7 +168,7 @@ def _consensus_rows(runs: pd.DataFrame, masks: Array) -> list[dict[str, object]]
             value, low, high = _jackknife(jaccard, [(pairs, 1.0)], draws)
             corrected = (value - chance["chance"]) / (1 - chance["chance"]) if chance["chance"] < 1 else np.nan
             counts = {"pairs": int(pairs.sum()), "draws": len(np.unique(draws))}
-            row = {"kind": kind, "jaccard": value, "low": low, "high": high, **chance}
+            row = {"kind": kind, "jaccard": value, "low": max(low, 0.0), "high": min(high, 1.0), **chance}
             rows.append(row | {"corrected": corrected} | counts)
     if len(rows) > 1 and rows[1]["kind"] == "within search":
         signed = [(kinds["within calibration"], 1.0), (kinds["within search"], -1.0)]
