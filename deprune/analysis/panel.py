@@ -212,7 +212,8 @@ def _choose(
 ) -> tuple[str, ...]:
     varying = [f for f in FACTORS if len(columns[f][1]) > 1]
     if factors is None:
-        notes += [f"{f} has a single level, {columns[f][1][0]}, and is no factor here." for f in FACTORS if f not in varying]
+        single = {f: names[0] for f, (_, names) in columns.items() if f not in varying}
+        notes += [f"{f} has a single level, {level}, and is no factor here." for f, level in single.items()]
         chosen = _join_gaps(columns, varying, notes)
     else:
         chosen = _checked(columns, factors, varying)
