@@ -86,5 +86,5 @@ def _known_keys() -> list[str]:
     keys = [str(k) for k in OmegaConf.load(CONF_DIR / "config.yaml") if k not in ("defaults", "hydra")]
     for group in GROUPS:
         for path in (CONF_DIR / group).glob("*.yaml"):
-            keys += [f"{group}.{k!s}" for k in OmegaConf.load(path) if k != "_target_"]
+            keys += [f"{group}.{k!s}" for k in OmegaConf.load(path) if k not in ("_target_", "defaults")]
     return [*GROUPS, *keys]

@@ -63,11 +63,10 @@ def parse(cfg: DictConfig) -> RunConfig:
         ConfigError: A key is unknown, missing, or of the wrong type, or a value out of range.
     """
     calib = cast(DictConfig, cfg.calib)
-    source = OmegaConf.masked_copy(calib, [str(k) for k in calib if k not in _CALIB_COMMON])
     parsed = RunConfig(
         model=build(cfg.model, ModelConfig, "model"),
         calib=CalibConfig(
-            corpus=build_target(source, Corpus, "calib", also=_CALIB_COMMON),
+            corpus=corpus_of(calib),
             name=_typed(calib.name, str, "calib.name"),
             n_samples=_typed(calib.n_samples, int, "calib.n_samples"),
             seq_len=_typed(calib.seq_len, (int, type(None)), "calib.seq_len"),
@@ -86,7 +85,23 @@ def parse(cfg: DictConfig) -> RunConfig:
         force=_typed(cfg.force, bool, "force"),
     )
     _check_ranges(parsed)
+    if parsed.objective.needs_items and not parsed.calib.corpus.has_items:
+        raise ConfigError(
+            f"The objective {name_of(parsed.objective)} needs multiple-choice items, but the calibration "
+            f"'{parsed.calib.name}' is text; use objective=nll or kl with it, or a calibration with items such as "
+            "calib=commonsense170k, calib=mini_items, or calib=task calib.task=arc_easy."
+        )
     return parsed
+
+
+def corpus_of(calib: Any) -> Corpus:
+    """Builds the corpus of a calibration configuration.
+
+    Raises:
+        ConfigError: As `build_target`.
+    """
+    source = OmegaConf.masked_copy(calib, [str(k) for k in calib if k not in ("defaults", *_CALIB_COMMON)])
+    return build_target(source, Corpus, "calib", also=_CALIB_COMMON)
 
 
 def build_target(node: Any, protocol: type[T], where: str, also: Sequence[str] = ()) -> T:
@@ -150,7 +165,6 @@ def _check_ranges(config: RunConfig) -> None:
         "calib.seq_len": (config.calib.seq_len or 2, 2),
         "calib.seed": (config.calib.seed, 0),
         "seed": (config.seed, 0),
-        "evaluator.batch_size": (config.evaluator.batch_size, 1),
         "eval.batch_size": (config.eval.batch_size, 1),
         "eval.limit": (config.eval.limit or 1, 1),
     }

@@ -1,4 +1,4 @@
-"""Reasoning accuracy of pruned models with lm-eval, remembered by subset.
+"""Reasoning accuracy of pruned models with lm-eval, and perplexity on held-out corpora, remembered by subset.
 
 The pruned model stays in memory; lm-eval is used as a library. Each task is evaluated on its
 own, so that its batches, and with them its rounding, do not depend on what else is asked for.
@@ -8,43 +8,56 @@ from __future__ import annotations
 
 import functools
 import json
-import logging
+import math
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deprune.errors import ConfigError
+from deprune.calib.base import CalibrationSet
+from deprune.errors import DepruneError
+from deprune.evaluator.base import EvaluatorConfig
+from deprune.evaluator.evaluator import SubsetEvaluator
+from deprune.evaluator.store import EvaluationStore
 from deprune.files import write_atomically
-from deprune.fingerprint import digest_of, file_name_of
-from deprune.hub import hub_errors, require_hub
+from deprune.fingerprint import digest_of, digest_of_bytes, file_name_of
+from deprune.heldout import heldout_windows, window_length
 from deprune.model.load import LoadedModel
 from deprune.model.prune import blocks_removed
-from deprune.nearest import unknown_name
+from deprune.objective.nll import NegativeLogLikelihood
 from deprune.subset import BlockSubset
+from deprune.tasks import load_task
 
-EMBEDDED_TASKS = Path(__file__).parent / "embedded" / "tasks"
-METRICS = ("acc", "acc_norm")
+TASK_METRICS = ("acc", "acc_norm")
 """Accuracy, and accuracy of the choice with the best log-likelihood per byte."""
+
+LOG_PERPLEXITY = "log_perplexity"
+"""Mean negative log-likelihood of a token of a held-out corpus [nat/token]."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvalConfig:
-    """Which tasks a pruned model is evaluated on.
+    """What a pruned model is evaluated on.
 
     Attributes:
         tasks: lm-eval task names, zero-shot.
         limit: Number of items of each task, from the first; by default all.
+        corpora: Held-out corpora for perplexity; see `deprune.heldout`.
+        windows: Number of windows of each corpus, from the first; by default all.
         batch_size: Number of sequences that go through the model at once.
+        speed: Measure tokens per second, dense and pruned.
     """
 
     tasks: tuple[str, ...] = ()
     limit: int | None = None
+    corpora: tuple[str, ...] = ()
+    windows: int | None = None
     batch_size: int = 64
+    speed: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tasks", tuple(self.tasks))
+        object.__setattr__(self, "corpora", tuple(self.corpora))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,24 +66,26 @@ class MetricScore:
 
     Attributes:
         value: Mean over items.
-        stderr: Its standard error as lm-eval gives it.
-        correct: One digit per item, `1` where the model was right.
+        stderr: Its standard error over items; that of an accuracy as lm-eval gives it.
+        correct: For an accuracy, one digit per item, `1` where the model was right.
+        losses: For a perplexity, the mean loss of each window [nat/token].
     """
 
     value: float
     stderr: float
-    correct: str
+    correct: str = ""
+    losses: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskScores:
-    """The scores of one model on one task.
+    """The scores of one model on one task or held-out corpus.
 
     Attributes:
-        n_items: Number of items.
-        item_set: Hash of the items, in order.
+        n_items: Number of items or windows.
+        item_set: Hash of the items or windows, in order.
         version: Version of the task's definition.
-        metrics: Metric name -> score; all metrics are better when higher.
+        metrics: Metric name -> score; accuracies are better when higher, perplexities when lower.
     """
 
     n_items: int
@@ -85,37 +100,49 @@ class DownstreamEvaluator:
     Results lie in `<folder>/<subset>.json`, readable by anyone and written atomically; when
     two jobs compute the same at once, the same numbers are written twice. A `fresh` evaluator
     computes everything anew.
+
+    Attributes:
+        folder: Name of the folder below `downstream/` of the results.
     """
 
     def __init__(
         self, results_dir: Path, loaded: LoadedModel, model: str, config: EvalConfig, *, fresh: bool = False
     ) -> None:
-        name = f"{file_name_of(model)}-{loaded.facts.revision[:12]}-{loaded.dtype}"
-        self._folder = results_dir / "downstream" / name
+        self.folder = f"{file_name_of(model)}-{loaded.facts.revision[:12]}-{loaded.dtype}"
+        self._results_dir = results_dir
         self._loaded = loaded
         self._config = config
         self._fresh = fresh
 
     def evaluate(self, subset: BlockSubset) -> dict[str, TaskScores]:
-        """Returns the scores of the pruned model by task, computing only what is not stored."""
-        path = self._folder / f"{subset.bits()}.json"
+        """Returns the scores of the pruned model by task or corpus, computing only what is not stored."""
+        path = self._results_dir / "downstream" / self.folder / f"{subset.bits()}.json"
         stored: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
-        missing = [t for t in self._config.tasks if self._fresh or self._key(t) not in stored]
+        keys = {name: self._key(name) for name in (*self._config.tasks, *self._config.corpora)}
+        missing = [name for name, key in keys.items() if self._fresh or key not in stored]
         if missing:
-            with blocks_removed(self._loaded.stack.model, subset):
-                stored |= {self._key(t): asdict(self._compute(t)) for t in missing}
+            stored |= {keys[name]: asdict(self._compute(name, subset)) for name in missing}
             write_atomically(path, json.dumps(stored, indent=1))
-        return {t: _task_scores(stored[self._key(t)]) for t in self._config.tasks}
+        return {name: _task_scores(stored[key]) for name, key in keys.items()}
 
-    def _key(self, task: str) -> str:
-        return task if self._config.limit is None else f"{task}, first {self._config.limit}"
+    def _key(self, name: str) -> str:
+        if name in self._config.tasks:
+            return name if self._config.limit is None else f"{name}, first {self._config.limit}"
+        windows = "all" if self._config.windows is None else self._config.windows
+        return f"{name}, {windows} windows of {window_length(self._loaded.facts.context)} tokens"
 
-    def _compute(self, task: str) -> TaskScores:
+    def _compute(self, name: str, subset: BlockSubset) -> TaskScores:
+        if name in self._config.corpora:
+            return self._perplexity(name, subset)
+        with blocks_removed(self._loaded.stack.model, subset):
+            return self._accuracy(name)
+
+    def _accuracy(self, task: str) -> TaskScores:
         from lm_eval import evaluator
 
         results = evaluator.evaluate(
             _harness_model(self._loaded, self._config.batch_size),
-            {"tasks": {task: load_tasks((task,))[task]}},
+            {"tasks": {task: load_task(task)}},
             limit=self._config.limit,
         )
         assert results is not None
@@ -126,7 +153,7 @@ class DownstreamEvaluator:
                 stderr=float(values[f"{metric}_stderr,none"]),
                 correct="".join(str(int(sample[metric])) for sample in samples),
             )
-            for metric in METRICS
+            for metric in TASK_METRICS
             if f"{metric},none" in values
         }
         return TaskScores(
@@ -136,50 +163,25 @@ class DownstreamEvaluator:
             metrics=metrics,
         )
 
+    def _perplexity(self, corpus: str, subset: BlockSubset) -> TaskScores:
+        length = window_length(self._loaded.facts.context)
+        ids_RT = heldout_windows(corpus, length, self._config.windows, self._loaded.tokenizer)
+        windows = CalibrationSet(ids_RT, corpus, digest_of_bytes([ids_RT.numpy().tobytes()]))
+        evaluator = SubsetEvaluator(
+            self._loaded.stacks, windows, NegativeLogLikelihood(), EvaluatorConfig(), EvaluationStore(None)
+        )
+        (evaluation,) = evaluator.evaluate([subset])
+        if not math.isfinite(evaluation.loss):
+            raise DepruneError(f"The perplexity on {corpus} is not finite; use dtype=float32 or bfloat16.")
+        losses = tuple(s / c for s, c in zip(evaluation.sums, evaluation.counts, strict=True))
+        score = MetricScore(value=evaluation.loss, stderr=evaluation.stderr or 0.0, losses=losses)
+        return TaskScores(
+            n_items=len(ids_RT), item_set=windows.token_hash, version="1", metrics={LOG_PERPLEXITY: score}
+        )
+
 
 def _task_scores(stored: dict[str, Any]) -> TaskScores:
     return TaskScores(**{**stored, "metrics": {m: MetricScore(**s) for m, s in stored["metrics"].items()}})
-
-
-def check_tasks(tasks: Sequence[str]) -> None:
-    """Makes sure that tasks exist, without building them.
-
-    Raises:
-        ConfigError: lm-eval has no such task.
-    """
-    for task in tasks:
-        known = _manager(_is_embedded(tasks)).all_subtasks
-        if task not in known:
-            raise ConfigError(unknown_name("evaluation task", task, known))
-
-
-@functools.lru_cache(maxsize=32)
-def load_tasks(tasks: tuple[str, ...]) -> dict[str, Any]:
-    """Returns lm-eval's task objects, built once per process.
-
-    Raises:
-        DataError: The data of a task cannot be had from the Hub.
-    """
-    embedded = _is_embedded(tasks)
-    wanted = f"data of the evaluation task {', '.join(tasks)}"
-    if not embedded:
-        require_hub("the evaluation data", "eval=mini or eval=none")
-    with hub_errors(wanted):
-        loaded: dict[str, Any] = _manager(embedded).load(list(tasks))["tasks"]
-    return loaded
-
-
-def _is_embedded(tasks: Sequence[str]) -> bool:
-    return all((EMBEDDED_TASKS / f"{task}.yaml").is_file() for task in tasks)
-
-
-@functools.cache
-def _manager(embedded_only: bool) -> Any:
-    """Returns lm-eval's index of tasks; reading all of its own takes seconds."""
-    from lm_eval.tasks import TaskManager
-
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    return TaskManager(include_path=str(EMBEDDED_TASKS), include_defaults=not embedded_only)
 
 
 @functools.lru_cache(maxsize=1)

@@ -56,7 +56,7 @@ def resolve(config: RunConfig, facts: ModelFacts) -> ResolvedRun:
     device = resolve_device(config.device)
     dtype = resolve_dtype(config.dtype, device)
     seed = config.seed if config.search.uses_seed and budget else None
-    identity = {
+    identity: dict[str, Any] = {
         "model": {"name": config.model.label, "revision": facts.revision, "dtype": dtype},
         "calib": {
             "name": config.calib.name,
@@ -65,15 +65,19 @@ def resolve(config: RunConfig, facts: ModelFacts) -> ResolvedRun:
             "seed": config.calib.seed,
             **config.calib.corpus.identity(),
         },
-        "objective": {
-            "name": name_of(config.objective),
-            "version": config.objective.version,
-            **asdict(config.objective),
-        },
+        "objective": config.objective.identity(),
         "search": {"name": name_of(config.search), "seed": seed, **asdict(config.search)} if budget else None,
         "budget": budget,
-        "eval": {"tasks": sorted(config.eval.tasks), "limit": config.eval.limit},
+        "eval": {
+            "tasks": sorted(config.eval.tasks),
+            "limit": config.eval.limit,
+            "corpora": sorted(config.eval.corpora),
+            "windows": config.eval.windows,
+            "speed": config.eval.speed,
+        },
     }
+    if config.evaluator.racing and budget:
+        identity["racing"] = config.evaluator.racing_error
     return ResolvedRun(space, seq_len, device, dtype, seed, identity, digest_of(identity))
 
 

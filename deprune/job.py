@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
+import logging
 import math
-import resource
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
-from statistics import fmean
+from dataclasses import dataclass, field
 
-import torch
+from tqdm import tqdm
 
 from deprune.calib.base import CalibrationSet
-from deprune.calib.draw import draw_windows
+from deprune.calib.draw import DrawnItems, draw_items, draw_windows
+from deprune.calib.overlap import corpus_hashes, overlap_warnings, task_hashes
 from deprune.config import RunConfig, name_of
-from deprune.downstream import METRICS, DownstreamEvaluator, TaskScores, check_tasks
-from deprune.environment import describe_environment
+from deprune.downstream import DownstreamEvaluator
+from deprune.efficiency import efficiency, measure_speed
 from deprune.errors import DepruneError
-from deprune.evaluator.base import Evaluation, EvaluationCounter
 from deprune.evaluator.evaluator import SubsetEvaluator
 from deprune.evaluator.store import EvaluationStore
 from deprune.files import require_writable
 from deprune.fingerprint import digest_of, file_name_of
+from deprune.heldout import check_corpora, window_length
 from deprune.identity import ResolvedRun, resolve
 from deprune.model.load import LoadedModel, load_model, load_tokenizer, read_facts
+from deprune.objective.base import Objective
+from deprune.objective.layout import calibration_set
+from deprune.objective.task_error import TaskError
 from deprune.randomness import generator
-from deprune.record import MetricRow, ResultStore, RunRecord
+from deprune.record import ResultStore, RunRecord
+from deprune.recording import EvaluationRun, RunNotes, SearchRun, make_record
 from deprune.search.base import Problem, SearchResult
 from deprune.subset import BlockSubset
+from deprune.tasks import check_tasks
 from deprune.tracking import track
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -58,18 +64,6 @@ class Stopwatch:
             self.seconds[name] = round(spent, 3)
 
 
-@dataclass(frozen=True)
-class SearchRun:
-    """What searching gave: the result, its loss, the dense loss, what they cost, damaged lines met."""
-
-    result: SearchResult
-    pruned: Evaluation
-    dense: Evaluation
-    problem: Problem
-    counter: EvaluationCounter
-    n_damaged: int
-
-
 def run_job(config: RunConfig, sweep: str) -> JobResult:
     """Runs one job, unless its record exists.
 
@@ -83,43 +77,59 @@ def run_job(config: RunConfig, sweep: str) -> JobResult:
     store = ResultStore(config.results_dir)
     require_writable(config.results_dir)
     check_tasks(config.eval.tasks)
+    check_corpora(config.eval.corpora)
     run = resolve(config, read_facts(config.model))
     if not config.force and (found := store.get(run.run_id)):
         return JobResult(found, remembered=True)
     watch = Stopwatch()
     with watch.phase("calibration"):
-        tokenizer = load_tokenizer(config.model)
-        calibration = draw_windows(config.calib, run.seq_len, tokenizer, config.model.label)
+        drawn = _draw(config, run)
     with watch.phase("model"):
         loaded = load_model(config.model, run.device, run.dtype)
+    with watch.phase("calibration"):
+        calibration = calibration_set(drawn, loaded.stack) if isinstance(drawn, DrawnItems) else drawn
+        warnings = _overlaps(config, loaded, calibration, drawn)
     with watch.phase("search"):
         search = _search(config, run, loaded, calibration)
     with watch.phase("evaluation"):
-        downstream = DownstreamEvaluator(
-            config.results_dir, loaded, config.model.label, config.eval, fresh=config.force
-        )
-        dense_scores = downstream.evaluate(search.dense.subset)
-        scores = downstream.evaluate(search.pruned.subset)
-    record = _record(config, run, calibration, search, _metric_rows(scores, dense_scores), watch)
+        evaluation = _evaluate(config, run, loaded, search)
+    record = make_record(config, run, calibration, search, evaluation, RunNotes(warnings, dict(watch.seconds)))
     path = store.put(record)
     track(config.tracking, record, path, config.results_dir, sweep)
     return JobResult(record, remembered=False)
 
 
+def _draw(config: RunConfig, run: ResolvedRun) -> CalibrationSet | DrawnItems:
+    draw = draw_items if config.objective.needs_items else draw_windows
+    return draw(config.calib, run.seq_len, load_tokenizer(config.model), config.model.label)
+
+
+def _overlaps(
+    config: RunConfig, loaded: LoadedModel, calibration: CalibrationSet, drawn: CalibrationSet | DrawnItems
+) -> tuple[str, ...]:
+    """Returns, and logs, what the calibration and the evaluation data have in common."""
+    evaluated = [task_hashes(task, config.eval.limit, loaded.tokenizer) for task in config.eval.tasks]
+    length = window_length(loaded.facts.context)
+    evaluated += [corpus_hashes(c, length, config.eval.windows, loaded.tokenizer) for c in config.eval.corpora]
+    items = drawn.items if isinstance(drawn, DrawnItems) else ()
+    warnings = tuple(overlap_warnings(calibration, items, evaluated))
+    for warning in warnings:
+        log.warning("%s", warning)
+    return warnings
+
+
 def _search(config: RunConfig, run: ResolvedRun, loaded: LoadedModel, calibration: CalibrationSet) -> SearchRun:
-    folder = config.results_dir / "evaluations" / _evaluation_context(config, run, loaded)
-    store = EvaluationStore(folder, fresh=config.force)
-    evaluator = SubsetEvaluator(loaded.stack, calibration, config.objective, config.evaluator, store)
-    problem = Problem(run.space, lambda subsets: [e.loss for e in evaluator.evaluate(subsets)])
+    store = _store(config, run, loaded, config.objective)
+    evaluator = SubsetEvaluator(loaded.stacks, calibration, config.objective, config.evaluator, store)
     dense = BlockSubset(run.space.n_blocks)
-    if run.space.budget:
-        rng = generator(config.seed, "search", name_of(config.search))
-        result = config.search.run(problem, rng)
-    else:
-        result = SearchResult(dense, ())
-    if result.subset not in run.space:
-        raise AssertionError(f"the search {name_of(config.search)} returned {result.subset}, outside its space")
-    problem.losses([result.subset])
+    result = SearchResult(dense, ())
+    with tqdm(desc=name_of(config.search), unit="subset", delay=1) as bar:
+        problem = Problem(run.space, evaluator, bar)
+        if run.space.budget:
+            result = config.search.run(problem, generator(config.seed, "search", name_of(config.search)))
+        if result.subset not in run.space:
+            raise AssertionError(f"the search {name_of(config.search)} returned {result.subset}, outside its space")
+        problem.losses([result.subset])
     pruned, reference = evaluator.evaluate([result.subset, dense])
     store.close()
     for which, evaluation in (("dense", reference), ("pruned", pruned)):
@@ -128,107 +138,54 @@ def _search(config: RunConfig, run: ResolvedRun, loaded: LoadedModel, calibratio
                 f"The loss of the {which} model on {config.calib.name} is not finite; use dtype=float32 or "
                 "bfloat16, and check that the weights are whole."
             )
-    return SearchRun(result, pruned, reference, problem, evaluator.counter, store.n_damaged)
+    return SearchRun(
+        result=result,
+        pruned=pruned,
+        dense=reference,
+        accuracies=_accuracies(config, run, loaded, calibration, result.subset),
+        trace=problem.trace,
+        counter=evaluator.counter,
+        n_damaged=store.n_damaged,
+        stores={"evaluations": store.name, "samples": evaluator.samples_name},
+    )
 
 
-def _evaluation_context(config: RunConfig, run: ResolvedRun, loaded: LoadedModel) -> str:
-    """Returns the name of the folder of all evaluations that may be compared with this run's.
+def _accuracies(
+    config: RunConfig, run: ResolvedRun, loaded: LoadedModel, calibration: CalibrationSet, subset: BlockSubset
+) -> tuple[float, float] | None:
+    """Returns the accuracy of the pruned and the dense model on calibration items; None where there are none."""
+    if calibration.answers is None:
+        return None
+    error = TaskError()
+    store = _store(config, run, loaded, error)
+    evaluator = SubsetEvaluator(loaded.stacks, calibration, error, config.evaluator, store)
+    pruned, dense = evaluator.losses([subset, BlockSubset(subset.n_blocks)])
+    store.close()
+    return 1 - pruned, 1 - dense
 
-    Everything that can change a loss is in it, but for the samples and the subset.
+
+def _store(config: RunConfig, run: ResolvedRun, loaded: LoadedModel, objective: Objective) -> EvaluationStore:
+    """Returns the store of all evaluations that may be compared with this run's.
+
+    Everything that can change a loss is in its name, but for the samples and the subset.
     """
     context = {
         **run.identity["model"],
         "attention": loaded.stack.model.config._attn_implementation,
         "device": run.device.partition(":")[0],
-        "objective": run.identity["objective"],
+        "objective": objective.identity(),
     }
-    return f"{file_name_of(config.model.label)}-{name_of(config.objective)}-{digest_of(context)}"
+    name = f"{file_name_of(config.model.label)}-{name_of(objective)}-{digest_of(context)}"
+    return EvaluationStore(config.results_dir / "evaluations" / name, fresh=config.force)
 
 
-def _metric_rows(scores: dict[str, TaskScores], dense: dict[str, TaskScores]) -> tuple[MetricRow, ...]:
-    return tuple(
-        MetricRow(
-            task=task,
-            metric=metric,
-            value=scored.metrics[metric].value,
-            stderr=scored.metrics[metric].stderr,
-            dense_value=dense[task].metrics[metric].value,
-            dense_stderr=dense[task].metrics[metric].stderr,
-            n_items=scored.n_items,
-            item_set=scored.item_set,
-            version=scored.version,
-            higher_is_better=True,
-        )
-        for task, scored in scores.items()
-        for metric in METRICS
-        if metric in scored.metrics
+def _evaluate(config: RunConfig, run: ResolvedRun, loaded: LoadedModel, search: SearchRun) -> EvaluationRun:
+    downstream = DownstreamEvaluator(config.results_dir, loaded, config.model.label, config.eval, fresh=config.force)
+    subset = search.pruned.subset
+    return EvaluationRun(
+        dense_scores=downstream.evaluate(search.dense.subset),
+        scores=downstream.evaluate(subset),
+        efficiency=efficiency(loaded, subset, window_length(loaded.facts.context)),
+        speed=measure_speed(loaded, subset) if config.eval.speed else {},
+        folder=downstream.folder,
     )
-
-
-def _record(
-    config: RunConfig,
-    run: ResolvedRun,
-    calibration: CalibrationSet,
-    search: SearchRun,
-    metrics: tuple[MetricRow, ...],
-    watch: Stopwatch,
-) -> RunRecord:
-    objective, subset = name_of(config.objective), search.pruned.subset
-    accuracies = [row for row in metrics if row.metric == "acc"]
-    draw = f"{config.calib.name}/seed {config.calib.seed}/{config.model.label}"
-    return RunRecord(
-        run_id=run.run_id,
-        identity=run.identity,
-        model=config.model.label,
-        model_path=config.model.public_path,
-        model_revision=run.identity["model"]["revision"],
-        n_blocks=run.space.n_blocks,
-        calib_dataset=config.calib.name,
-        calib_config=f"{objective} {config.calib.name} n{config.calib.n_samples} L{run.seq_len}",
-        calib_samples=config.calib.n_samples,
-        calib_seq_len=run.seq_len,
-        calib_tokens=calibration.ids_BT.numel(),
-        calib_seed=config.calib.seed,
-        calib_sample_id=calibration.sample_id,
-        calib_token_hash=calibration.token_hash,
-        draw_id=draw,
-        objective=objective,
-        unit=config.objective.unit,
-        search=name_of(config.search) if run.space.budget else "dense",
-        search_seed=run.search_seed,
-        budget=run.space.budget,
-        budget_frac=run.space.budget / run.space.n_blocks,
-        is_dense=run.space.budget == 0,
-        status="done",
-        subset=subset.bits(),
-        subset_hash=digest_of(subset.bits()),
-        removed=search.result.order,
-        calib_value=search.pruned.loss,
-        calib_stderr=search.pruned.stderr,
-        calib_value_dense=search.dense.loss,
-        trace=tuple(asdict(point) for point in search.problem.trace),
-        n_evals=search.counter.requested,
-        racing=False,
-        calib_accuracy=None,
-        calib_accuracy_dense=None,
-        metrics=metrics,
-        accuracy=fmean(row.value for row in accuracies) if accuracies else None,
-        accuracy_dense=fmean(row.dense_value for row in accuracies) if accuracies else None,
-        efficiency={},
-        warnings=(),
-        stores={},
-        measured={
-            "seconds": dict(watch.seconds),
-            "evaluations": {**asdict(search.counter), "damaged_lines": search.n_damaged},
-            "peak_memory_bytes": _peak_memory(run.device),
-            "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        },
-        environment=describe_environment(run.device),
-    )
-
-
-def _peak_memory(device: str) -> int:
-    """Returns the peak memory of the device [bytes] since the process started."""
-    if device.startswith("cuda"):
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

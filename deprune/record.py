@@ -6,6 +6,7 @@ This module and `deprune.subset` are all that the analysis may import; no torch 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,15 @@ class ResultStore:
         """
         path = self.path(run_id)
         return read_record(path) if path.is_file() else None
+
+    def records(self) -> Iterator[RunRecord]:
+        """Yields all records, in the order of their run ids.
+
+        Raises:
+            RecordError: A file is not a record of this version.
+        """
+        for path in sorted(self._runs.glob("*/record.json")):
+            yield read_record(path)
 
     def put(self, record: RunRecord) -> Path:
         """Writes a record and returns its path."""

@@ -65,8 +65,8 @@ def summary_table(records: list[RunRecord]) -> Table:
         table.add_column(heading, overflow="fold")
     table.add_column("budget", justify="right")
     table.add_column("removed", overflow="fold")
-    for heading in ("calib. ppl", "acc. %", "s"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("objective")
+    table.add_column("acc. %", justify="right", no_wrap=True)
     for record in records:
         table.add_row(
             record.model,
@@ -75,13 +75,20 @@ def summary_table(records: list[RunRecord]) -> Table:
             record.search,
             str(record.budget),
             " ".join(map(str, record.removed)),
-            f"{_perplexity(record.calib_value_dense)}→{_perplexity(record.calib_value)}",
+            _objective(record),
             "–"
             if record.accuracy is None or record.accuracy_dense is None
             else f"{100 * record.accuracy_dense:.1f}→{100 * record.accuracy:.1f}",
-            f"{sum(record.measured['seconds'].values()):.1f}",
         )
     return table
+
+
+def _objective(record: RunRecord) -> str:
+    """Returns the objective's values, dense and pruned; that of nll as the perplexity that it stands for."""
+    values = (record.calib_value_dense, record.calib_value)
+    if record.objective != "nll":
+        return f"{record.objective.removeprefix('task_')} " + "→".join(f"{value:.2f}" for value in values)
+    return "ppl " + "→".join(_perplexity(value) for value in values)
 
 
 def _perplexity(loss: float) -> str:

@@ -10,11 +10,17 @@ from omegaconf import OmegaConf
 
 from deprune.cli import CONF_DIR, GROUPS
 from deprune.config import RunConfig, name_of, parse
-from deprune.downstream import check_tasks
 from deprune.identity import resolve_budget, resolve_seq_len
+from deprune.tasks import check_tasks
 
 OPTIONS = sorted((p.parent.name, p.stem) for group in GROUPS for p in (CONF_DIR / group).glob("*.yaml"))
-PATHS = {("model", "hub"): "model.path=some/model", ("calib", "local"): "calib.path=text.txt"}
+NEEDED = {
+    ("model", "hub"): "model.path=some/model",
+    ("calib", "local"): "calib.path=text.txt",
+    ("calib", "task"): "calib.task=piqa",
+    ("objective", "task_margin"): "calib=mini_items",
+    ("objective", "task_error"): "calib=mini_items",
+}
 
 
 def parsed(*overrides: str) -> RunConfig:
@@ -24,12 +30,12 @@ def parsed(*overrides: str) -> RunConfig:
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_builds(group: str, option: str) -> None:
-    extra = [PATHS[group, option]] if (group, option) in PATHS else []
+    extra = [NEEDED[group, option]] if (group, option) in NEEDED else []
     config = parsed(f"{group}={option}", *extra)
     if group in ("search", "objective"):
         assert name_of(getattr(config, group)) == option
     if group == "calib":
-        assert config.calib.name == option
+        assert config.calib.name == (option if option != "task" else "piqa")
     if group == "model" and option != "hub":
         assert config.model.label == option
 

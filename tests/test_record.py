@@ -16,7 +16,7 @@ from deprune.record import SCHEMA_VERSION, MetricRow, ResultStore, RunRecord, re
 VALUES: dict[str, Any] = {
     "str": "text", "int": 3, "float": 0.5, "bool": False, "int | None": None, "float | None": 0.25, "str | None": None,
     "dict[str, Any]": {"a": [1, "b"]}, "dict[str, str]": {"python": "3.11"}, "tuple[int, ...]": (2, 1),
-    "tuple[dict[str, Any], ...]": ({"loss": 1.5},),
+    "tuple[dict[str, Any], ...]": ({"loss": 1.5},), "tuple[str, ...]": ("said",), "dict[str, float]": {"n": 2.0},
 }  # fmt: skip
 ROW = MetricRow(
     task="t", metric="acc", value=0.5, stderr=0.1, dense_value=0.6, dense_stderr=0.1, n_items=10,

@@ -123,12 +123,12 @@ def test_a_subset_is_scored_once_whoever_asks(
     computed: list[str] = []
     compute = DownstreamEvaluator._compute
 
-    def counted(self: DownstreamEvaluator, task: str) -> Any:
+    def counted(self: DownstreamEvaluator, task: str, subset: BlockSubset) -> Any:
         computed.append(task)
-        return compute(self, task)
+        return compute(self, task, subset)
 
     monkeypatch.setattr(DownstreamEvaluator, "_compute", counted)
-    job = ["search=oneshot", "budget=1", "tracking=none", "eval.tasks=[mini_one_hop]", *SMALL]
+    job = ["search=oneshot", "budget=1", "tracking=none", "eval.tasks=[mini_one_hop]", "eval.corpora=[]", *SMALL]
     sweep_here(*job)
     assert computed == ["mini_one_hop"] * 2  # dense and pruned
     sweep_here(*job, "search=greedy")  # finds the same block
@@ -152,10 +152,10 @@ def test_help_explains_groups_with_examples(sweep_here: Command) -> None:
 
 
 def test_tasks_are_built_once_per_process(sweep_here: Command) -> None:
-    from deprune.downstream import load_tasks
+    from deprune.tasks import load_task
 
-    load_tasks.cache_clear()
+    load_task.cache_clear()
     job = ["search=random", "seed=1,2,3", "budget=2", "tracking=none", "eval.tasks=[mini_one_hop]", *SMALL]
     assert sweep_here("-m", *job).code == 0
-    info = load_tasks.cache_info()
+    info = load_task.cache_info()
     assert (info.misses, info.hits >= 2) == (1, True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deprune.search.base import Problem
 from deprune.subset import BlockSubset, SearchSpace
@@ -21,7 +23,39 @@ def quadratic_loss(n_blocks: int, seed: int) -> Loss:
     )
 
 
+@dataclass
+class ToyLosses:
+    """A source of losses that computes each once, as the evaluator does, and notes what it computed.
+
+    The first n of the samples give the loss plus noise that shrinks to nothing at all of them.
+    """
+
+    loss: Loss
+    n_blocks: int
+    n_samples: int = 8
+    computed: list[tuple[BlockSubset, int]] = field(default_factory=list)
+    asked: list[Sequence[BlockSubset]] = field(default_factory=list)
+
+    def losses(self, subsets: Sequence[BlockSubset], n_samples: int | None = None) -> list[float]:
+        n = n_samples or self.n_samples
+        self.asked.append(tuple(subsets))
+        self.computed += [(s, n) for s in dict.fromkeys(subsets) if (s, n) not in self.computed]
+        return [self.loss(s) + (self.n_samples - n) * 1e-3 * (hash(s.removed) % 7) for s in subsets]
+
+    def contenders(self, subsets: Sequence[BlockSubset]) -> list[BlockSubset]:
+        return list(subsets)
+
+    def block_influence(self) -> NDArray[np.float64]:
+        return np.random.default_rng(1).random(self.n_blocks)
+
+    def angular_distances(self) -> NDArray[np.float64]:
+        distances = np.random.default_rng(2).random((self.n_blocks + 1, self.n_blocks + 1))
+        return (distances + distances.T) / 2 * (1 - np.eye(self.n_blocks + 1))
+
+    def mutual_information(self) -> NDArray[np.float64]:
+        return np.random.default_rng(3).random(self.n_blocks)
+
+
 def problem(loss: Loss, n_blocks: int, budget: int, protected: Sequence[int] = ()) -> Problem:
     """A problem with a given loss."""
-    space = SearchSpace(n_blocks, budget, frozenset(protected))
-    return Problem(space, lambda subsets: [loss(s) for s in subsets])
+    return Problem(SearchSpace(n_blocks, budget, frozenset(protected)), ToyLosses(loss, n_blocks))

@@ -1,4 +1,4 @@
-"""The corpora: embedded, from the Hub, or from a local file."""
+"""The corpora of text: embedded, from the Hub, from a local file, mixed, or random."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from string import Formatter
+from typing import Any
 
 from deprune.calib.base import Corpus
 from deprune.embedded import corpora as embedded
@@ -40,7 +42,7 @@ class EmbeddedCorpus(Corpus):
         """Returns documents of the generator's calibration split."""
         return _embedded_documents(self.corpus, self.n_documents)
 
-    def identity(self) -> dict[str, str | None]:
+    def identity(self) -> dict[str, Any]:
         """Returns the name of the corpus and its size."""
         return {"embedded": self.corpus, "n_documents": str(self.n_documents)}
 
@@ -52,7 +54,7 @@ def _embedded_documents(corpus: str, count: int) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class HubCorpus(Corpus):
-    """A text column of a data set on the Hub.
+    """The rows of a data set on the Hub, as text.
 
     Attributes:
         path: The data set, `owner/name`.
@@ -60,7 +62,7 @@ class HubCorpus(Corpus):
         split: The split to draw from.
         revision: Branch, tag or commit; by default the newest.
         data_files: A file of the repository to read instead of all of them.
-        text_field: The column that holds the text.
+        template: The text of a row, with the names of its columns in braces.
         document_start: Where rows are lines: a regular expression of lines that start a document.
     """
 
@@ -69,39 +71,52 @@ class HubCorpus(Corpus):
     split: str = "train"
     revision: str | None = None
     data_files: str | None = None
-    text_field: str = "text"
+    template: str = "{text}"
     document_start: str | None = None
 
     def documents(self) -> Sequence[str]:
-        """Returns the rows of the text column, or the documents that the rows make up."""
+        """Returns the texts of the rows, or the documents that the rows make up."""
         return _hub_documents(self)
 
-    def identity(self) -> dict[str, str | None]:
+    def identity(self) -> dict[str, Any]:
         """Returns all fields, which name the data completely."""
         return asdict(self)
 
 
 @lru_cache(maxsize=4)
 def _hub_documents(corpus: HubCorpus) -> Sequence[str]:
+    rows = hub_rows(corpus.path, corpus.config, corpus.split, corpus.revision, corpus.data_files)
+    fields = [name for _, name, _, _ in Formatter().parse(corpus.template) if name is not None]
+    for field in fields:
+        if field not in rows.column_names:
+            raise ConfigError(unknown_name(f"calib.template column in {corpus.path}", field, rows.column_names))
+    if [corpus.template] == [f"{{{field}}}" for field in fields]:
+        texts: Sequence[str] = rows[fields[0]]  # read as they are drawn: the column may be large
+    else:
+        texts = [corpus.template.format(**row) for row in rows.select_columns(fields)]
+    return texts if corpus.document_start is None else _join_lines(texts, corpus.document_start)
+
+
+def hub_rows(path: str, config: str | None, split: str, revision: str | None, data_files: str | None = None) -> Any:
+    """Returns the rows of a data set on the Hub, as a `datasets.Dataset`.
+
+    Raises:
+        DataError: The Hub does not answer or does not give them.
+    """
     from datasets import load_dataset
 
-    wanted = f"data set {corpus.path}"
     require_hub(
         "the calibration data",
         "an embedded corpus such as calib=mixture, or calib=local calib.path=<file> for a local copy",
     )
-    with hub_errors(wanted):
-        rows = load_dataset(
-            corpus.path,
-            corpus.config,
-            split=corpus.split,
-            revision=corpus.revision,
-            data_files={corpus.split: corpus.data_files} if corpus.data_files else None,
+    with hub_errors(f"data set {path}"):
+        return load_dataset(
+            path,
+            config,
+            split=split,
+            revision=revision,
+            data_files={split: data_files} if data_files else None,
         )
-    if corpus.text_field not in rows.column_names:
-        raise ConfigError(unknown_name(f"calib.text_field in {corpus.path}", corpus.text_field, rows.column_names))
-    texts: Sequence[str] = rows[corpus.text_field]
-    return texts if corpus.document_start is None else _join_lines(texts, corpus.document_start)
 
 
 def _join_lines(lines: Sequence[str], start: str) -> list[str]:
@@ -137,7 +152,7 @@ class LocalCorpus(Corpus):
             raise DataError(f"The file {self.path} holds no text; give one that does in calib.path.")
         return texts
 
-    def identity(self) -> dict[str, str | None]:
+    def identity(self) -> dict[str, Any]:
         """Returns the name of the file and a hash of its content, not where it lies."""
         self._check()
         return {"local": Path(self.path).name, "content": digest_of_files([Path(self.path)]), "field": self.text_field}
@@ -184,3 +199,16 @@ class LocalCorpus(Corpus):
         if self.text_field not in table.column_names:
             raise ConfigError(unknown_name(f"calib.text_field in {path}", self.text_field, table.column_names))
         return [str(value) for value in table[self.text_field].to_pylist() if value is not None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomTokens(Corpus):
+    """Uniformly random tokens: the control that knows nothing of language. It has no documents."""
+
+    def documents(self) -> Sequence[str]:
+        """Raises an error: tokens are drawn without documents."""
+        raise ConfigError("Random tokens have no documents, so they cannot be part of a mixture.")
+
+    def identity(self) -> dict[str, Any]:
+        """Returns what says it all."""
+        return {"tokens": "uniform"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from deprune.errors import ConfigError
 from deprune.subset import BlockSubset
 
 
@@ -13,13 +14,28 @@ class EvaluatorConfig:
     """How the evaluator runs.
 
     Attributes:
-        batch_size: Number of samples that go through a block at once.
+        batch_size: Number of samples that go through a block at once; by default as many as the
+            free memory takes, at most 16.
         sharing: Run a block once for all subsets that agree below it. Turned off only to
             measure what it saves; the losses are the same to the bit.
+        racing: Where a search needs only the best of some subsets, drop those that are worse with
+            confidence on the first samples; see `deprune.evaluator.racing`.
+        racing_error: Highest probability of dropping the best of a batch of subsets.
     """
 
-    batch_size: int = 16
+    batch_size: int | None = None
     sharing: bool = True
+    racing: bool = False
+    racing_error: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.batch_size is not None and self.batch_size < 1:
+            raise ConfigError(f"The value of 'evaluator.batch_size' is {self.batch_size}, but must be at least 1.")
+        if not 0 < self.racing_error < 1:
+            raise ConfigError(
+                f"The value of 'evaluator.racing_error' is {self.racing_error}, but a probability "
+                "between 0 and 1 is wanted, such as 0.05."
+            )
 
 
 @dataclass(frozen=True)

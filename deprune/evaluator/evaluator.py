@@ -6,113 +6,240 @@ never sees the search. Every loss of every sample is computed once, by whatever 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from typing import NoReturn
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from deprune.calib.base import CalibrationSet
+from deprune.calib.base import CalibrationSet, SampleBatch
+from deprune.errors import DepruneError
+from deprune.evaluator import activations
 from deprune.evaluator.base import Evaluation, EvaluationCounter, EvaluatorConfig
+from deprune.evaluator.memory import fitting_batch_size, free_memory, is_out_of_memory
+from deprune.evaluator.racing import race
 from deprune.evaluator.store import EvaluationStore
 from deprune.evaluator.trie import count_prefixes, walk
-from deprune.fingerprint import digest_of_bytes
+from deprune.fingerprint import digest_of
 from deprune.model.blocks import BlockStack
 from deprune.objective.base import Objective
 from deprune.subset import BlockSubset
 
+log = logging.getLogger(__name__)
+
 
 class SubsetEvaluator:
-    """Evaluates subsets of one model on one calibration set.
+    """Evaluates subsets of one model on one calibration set; the `LossSource` of searches.
 
     Each sample has a fixed row in a fixed batch, and every batch has the same number of rows,
     so that its loss is the same to the bit whichever samples are computed beside it: n = 16
-    read off n = 64 is what n = 16 alone gives.
+    read off n = 64 is what n = 16 alone gives. Kernels may round differently for another number of
+    rows, so that number is part of the key under which a loss is stored.
+
+    Args:
+        stacks: The model, once for every device that it is on; batches are shared out among them.
+        calibration: The samples.
+        objective: What is evaluated.
+        config: How.
+        store: Where losses are remembered.
     """
 
     def __init__(
         self,
-        stack: BlockStack,
+        stacks: Sequence[BlockStack],
         calibration: CalibrationSet,
         objective: Objective,
         config: EvaluatorConfig,
         store: EvaluationStore,
     ) -> None:
-        self._stack = stack
+        self._stacks = stacks
+        self._calibration = calibration
         self._objective = objective
         self._config = config
         self._store = store
-        self._ids_BT = calibration.ids_BT
-        self._keys = [digest_of_bytes([row.numpy().tobytes()]) for row in calibration.ids_BT]
+        self._sample_keys = calibration.sample_keys()
+        self._dense_states: dict[int, Tensor] = {}
+        self._lock = Lock()
+        self.n_samples = calibration.n_samples
         self.counter = EvaluationCounter()
+        self._set_batch_size(config.batch_size or self._fitting_batch_size())
 
-    def evaluate(self, subsets: Sequence[BlockSubset]) -> list[Evaluation]:
-        """Returns the evaluations of subsets, in the same order; repeated ones cost nothing."""
+    @property
+    def samples_name(self) -> str:
+        """The name of the calibration samples in the store."""
+        return digest_of(self._keys)
+
+    def evaluate(self, subsets: Sequence[BlockSubset], n_samples: int | None = None) -> list[Evaluation]:
+        """Returns the evaluations of subsets, in the same order; repeated ones cost nothing.
+
+        Args:
+            subsets: What to evaluate.
+            n_samples: On how many samples, from the first; by default all.
+
+        Raises:
+            DepruneError: The memory is too small for a single sample.
+        """
+        n = n_samples or self.n_samples
         self._store.refresh()
         distinct = list(dict.fromkeys(subsets))
-        missing = {s: rows for s in distinct if (rows := self._missing_rows(s))}
+        n_missing = sum(bool(self._missing_rows(s, n)) for s in distinct)
         self.counter.requested += len(subsets)
-        self.counter.computed += len(missing)
-        self.counter.remembered += len(subsets) - len(missing)
-        self._compute(missing)
-        return [self._read(s) for s in subsets]
+        self.counter.computed += n_missing
+        self.counter.remembered += len(subsets) - n_missing
+        while missing := {s: rows for s in distinct if (rows := self._missing_rows(s, n))}:
+            try:
+                self._compute(missing)
+            except (RuntimeError, MemoryError) as error:
+                self._halve_batch_size(error)
+        return [self._read(s, n) for s in subsets]
 
-    def _missing_rows(self, subset: BlockSubset) -> list[int]:
-        known = self._store.get(subset.bits())
-        return [row for row, key in enumerate(self._keys) if key not in known]
+    def losses(self, subsets: Sequence[BlockSubset], n_samples: int | None = None) -> list[float]:
+        """Returns the losses of subsets on the first samples, by default on all of them."""
+        return [evaluation.loss for evaluation in self.evaluate(subsets, n_samples)]
 
-    def _read(self, subset: BlockSubset) -> Evaluation:
+    def contenders(self, subsets: Sequence[BlockSubset]) -> list[BlockSubset]:
+        """Returns the subsets that may still be the best: all, unless racing drops some."""
+        if not self._config.racing:
+            return list(subsets)
+        return race(self.evaluate, subsets, self.n_samples, self._batch_size, self._config.racing_error)
+
+    def block_influence(self) -> NDArray[np.float64]:
+        """Returns the mean over tokens of 1 − cos(h_in, h_out) of each block, `(N,)`."""
+        return self._statistic(activations.block_influence)
+
+    def angular_distances(self) -> NDArray[np.float64]:
+        """Returns the mean angles between hidden states at the last token, in units of π, `(N + 1, N + 1)`."""
+        return self._statistic(activations.angular_distances)
+
+    def mutual_information(self) -> NDArray[np.float64]:
+        """Returns a Gaussian estimate of I(h_in; h_out) of each block [nat], `(N,)`."""
+        return self._statistic(activations.mutual_information)
+
+    def _statistic(
+        self, measure: Callable[[BlockStack, Sequence[SampleBatch]], NDArray[np.float64]]
+    ) -> NDArray[np.float64]:
+        """Returns a statistic of the dense model, from the store where it is there."""
+        key = f"{measure.__name__} {self.samples_name}"
+        known = self._store.statistic(key)
+        if known is None:
+            stack, n = self._stacks[0], self.n_samples
+            sizes = {first: min(self._batch_size, n - first) for first in range(0, n, self._batch_size)}
+            batches = [self._calibration.batch(first, size, stack.model.device) for first, size in sizes.items()]
+            known = measure(stack, batches).tolist()
+            self.counter.block_calls += n * stack.n_blocks
+            self._store.put_statistic(key, known)
+        return np.array(known)
+
+    def _fitting_batch_size(self) -> int:
+        n_tokens = self._calibration.ids_RT.shape[1] * self._calibration.rows_per_sample
+        return min(fitting_batch_size(s, n_tokens, free_memory(s.model.device)) for s in self._stacks)
+
+    def _set_batch_size(self, size: int) -> None:
+        self._batch_size = size
+        self._keys = [f"{key}/{size}" for key in self._sample_keys]
+        self._dense_states.clear()
+
+    def _halve_batch_size(self, error: BaseException) -> None:
+        """Makes batches smaller after an out-of-memory error, and raises any other."""
+        if not is_out_of_memory(error):
+            raise error
+        if self._batch_size == 1:
+            raise DepruneError(
+                f"The memory of {self._stacks[0].model.device} is too small for one calibration sample of "
+                f"{self._calibration.ids_RT.shape[1]} tokens; lower calib.seq_len, or use a smaller dtype or "
+                "model.device_map=auto."
+            ) from error
+        log.warning("Out of memory with %d samples at once; going on with %d.", self._batch_size, self._batch_size // 2)
+        self._set_batch_size(self._batch_size // 2)
+
+    def _missing_rows(self, subset: BlockSubset, n_samples: int) -> list[int]:
         known = self._store.get(subset.bits())
-        sums, counts = zip(*(known[key] for key in self._keys), strict=True)
+        return [row for row, key in enumerate(self._keys[:n_samples]) if key not in known]
+
+    def _read(self, subset: BlockSubset, n_samples: int) -> Evaluation:
+        known = self._store.get(subset.bits())
+        sums, counts = zip(*(known[key] for key in self._keys[:n_samples]), strict=True)
         return Evaluation(subset, sums, counts)
 
     def _compute(self, missing: dict[BlockSubset, list[int]]) -> None:
         """Computes and stores, batch by batch, the samples that are missing of each subset."""
-        size = self._config.batch_size
+        self._store.announce(self._keys)
+        size = self._batch_size
         batches = {
             first: [s for s, rows in missing.items() if any(first <= row < first + size for row in rows)]
-            for first in range(0, len(self._keys), size)
+            for first in range(0, self.n_samples, size)
         }
         groups = [(first, group) for first, wanted in batches.items() for group in self._groups(wanted)]
         total = sum(count_prefixes(group) for _, group in groups)
         with tqdm(total=total, desc="evaluating subsets", unit="block", leave=False, delay=1) as bar:
-            for first, group in groups:
-                for subset, hidden_BTD, ids_BT in self._run(first, group, bar):
-                    rows = [row - first for row in missing[subset] if first <= row < first + size]
-                    self._keep(subset, first, rows, hidden_BTD, ids_BT)
+
+            def work(index: int) -> None:
+                for first, group in groups[index :: len(self._stacks)]:
+                    self._run(self._stacks[index], first, group, missing, bar)
+
+            if len(self._stacks) == 1:
+                work(0)
+            else:
+                with ThreadPoolExecutor(len(self._stacks)) as pool:
+                    list(pool.map(work, range(len(self._stacks))))
 
     def _groups(self, subsets: list[BlockSubset]) -> list[list[BlockSubset]]:
         return [subsets] if self._config.sharing and subsets else [[s] for s in subsets]
 
     def _run(
-        self, first: int, subsets: list[BlockSubset], bar: tqdm[NoReturn]
-    ) -> Iterator[tuple[BlockSubset, Tensor, Tensor]]:
-        """Runs the batch that starts at a row through subsets; yields their last hidden states."""
-        ids_BT = self._batch(first)
-        n_samples = min(self._config.batch_size, len(self._keys) - first)
-        inputs = self._stack.embed(ids_BT)
+        self,
+        stack: BlockStack,
+        first: int,
+        subsets: list[BlockSubset],
+        missing: dict[BlockSubset, list[int]],
+        bar: tqdm[NoReturn],
+    ) -> None:
+        """Runs the batch that starts at a sample through subsets, and stores the losses that are missing."""
+        size = self._batch_size
+        batch = self._calibration.batch(first, size, stack.model.device)
+        dense_RTD = self._dense_state(stack, first, batch) if self._objective.needs_dense else None
+        for subset, hidden_RTD in self._walk(stack, first, batch, subsets, bar):
+            score = self._objective.score(stack, hidden_RTD, batch, dense_RTD)
+            rows = [row for row in missing[subset] if first <= row < first + size]
+            taken = [row - first for row in rows]
+            with self._lock:
+                self.counter.sample_evaluations += len(rows)
+                self._store.put(
+                    subset.bits(),
+                    [self._keys[row] for row in rows],
+                    score.sums_B[taken].tolist(),
+                    score.counts_B[taken].tolist(),
+                )
 
-        def run_block(block: int, hidden_BTD: Tensor) -> Tensor:
-            self.counter.block_calls += n_samples
-            bar.update()
-            return self._stack.run_block(block, hidden_BTD, inputs)
+    def _walk(
+        self,
+        stack: BlockStack,
+        first: int,
+        batch: SampleBatch,
+        subsets: list[BlockSubset],
+        bar: tqdm[NoReturn] | None = None,
+    ) -> Iterator[tuple[BlockSubset, Tensor]]:
+        """Yields subsets with the hidden states of a batch after their last blocks, and counts block calls."""
+        n_samples = min(self._batch_size, self.n_samples - first)
+        inputs = stack.embed(batch.ids_RT, **batch.model_inputs(stack.model.dtype))
 
-        for subset, hidden_BTD in walk(inputs.hidden_BTD, subsets, run_block):
-            yield subset, hidden_BTD, ids_BT
+        def run_block(block: int, hidden_RTD: Tensor) -> Tensor:
+            with self._lock:
+                self.counter.block_calls += n_samples
+                if bar is not None:
+                    bar.update()
+            return stack.run_block(block, hidden_RTD, inputs)
 
-    def _batch(self, first: int) -> Tensor:
-        """Returns a batch of token ids; a last one that is short is filled up with its first row."""
-        ids_BT = self._ids_BT[first : first + self._config.batch_size]
-        filling = ids_BT[:1].expand(self._config.batch_size - len(ids_BT), -1)
-        return torch.cat([ids_BT, filling]).to(self._stack.model.device)
+        yield from walk(inputs.hidden_BTD, subsets, run_block)
 
-    def _keep(self, subset: BlockSubset, first: int, rows: list[int], hidden_BTD: Tensor, ids_BT: Tensor) -> None:
-        score = self._objective.score(self._stack, hidden_BTD, ids_BT)
-        self.counter.sample_evaluations += len(rows)
-        self._store.put(
-            subset.bits(),
-            [self._keys[first + row] for row in rows],
-            score.sums_B[rows].tolist(),
-            score.counts_B[rows].tolist(),
-        )
+    def _dense_state(self, stack: BlockStack, first: int, batch: SampleBatch) -> Tensor:
+        """Returns the dense model's last hidden state of a batch, which is kept in main memory."""
+        if first not in self._dense_states:
+            ((_, hidden_RTD),) = self._walk(stack, first, batch, [BlockSubset(stack.n_blocks)])
+            self._dense_states[first] = hidden_RTD.cpu()
+        return self._dense_states[first].to(stack.model.device)

@@ -5,6 +5,7 @@ writer, so that any number of processes and machines can write without locks. A 
 
     <checksum> {"samples": "<set>", "keys": [...]}                     a set of samples, before its use
     <checksum> {"samples": "<set>", "subset": "0100…", "sums": [...], "counts": [...]}
+    <checksum> {"statistic": "<name> <set>", "values": [...]}           of the dense model's hidden states
 
 A line whose checksum does not fit (torn by a kill, or damaged) is skipped and counted.
 """
@@ -29,23 +30,30 @@ class EvaluationStore:
     """The losses of one context.
 
     Args:
-        folder: Where the shards of this context lie; created with the first line written.
+        folder: Where the shards of this context lie; created with the first line written. None
+            remembers in memory alone.
         fresh: Believe nothing that was stored before, and add to it all the same.
 
     Attributes:
         n_damaged: Number of lines that were skipped.
     """
 
-    def __init__(self, folder: Path, *, fresh: bool = False) -> None:
+    def __init__(self, folder: Path | None, *, fresh: bool = False) -> None:
         self._folder = folder
         self._fresh = fresh
         self._known: dict[str, dict[str, SampleLoss]] = {}
         self._sets: dict[str, list[str]] = {}
+        self._statistics: dict[str, list[Any]] = {}
         self._read_up_to: dict[Path, int] = {}
         self._shard: IO[bytes] | None = None
         self._announced: set[str] = set()
         self.n_damaged = 0
         self.refresh()
+
+    @property
+    def name(self) -> str:
+        """The name of the folder."""
+        return "" if self._folder is None else self._folder.name
 
     def get(self, subset: str) -> dict[str, SampleLoss]:
         """Returns the known losses of a subset (given as digits) by sample key."""
@@ -57,22 +65,47 @@ class EvaluationStore:
         Raises:
             RecordError: The store cannot be written.
         """
-        name = digest_of(list(keys))
         self._learn(subset, keys, sums, counts)
-        lines: list[dict[str, Any]] = [] if name in self._announced else [{"samples": name, "keys": list(keys)}]
-        lines.append({"samples": name, "subset": subset, "sums": list(sums), "counts": list(counts)})
-        try:
-            self._append(b"".join(map(_encode, lines)))
-        except OSError as error:
-            raise RecordError(
-                f"The evaluation store {self._folder} cannot be written: {error.strerror}; choose another folder "
-                "with results_dir=<folder>."
-            ) from error
+        name = digest_of(list(keys))
+        values = {"samples": name, "subset": subset, "sums": list(sums), "counts": list(counts)}
+        self._append(*([] if name in self._announced else [{"samples": name, "keys": list(keys)}]), values)
         self._announced.add(name)
+
+    def announce(self, keys: Sequence[str]) -> None:
+        """Gives a set of samples its name, so that a reader who has the name finds their keys.
+
+        Raises:
+            RecordError: The store cannot be written.
+        """
+        name = digest_of(list(keys))
+        if name not in self._announced and name not in self._sets:
+            self._append({"samples": name, "keys": list(keys)})
+            self._announced.add(name)
+
+    def keys_of(self, name: str) -> list[str] | None:
+        """Returns the keys of a set of samples by its name, or None where it is not known."""
+        return self._sets.get(name)
+
+    def subsets(self) -> list[str]:
+        """Returns all subsets of which some loss is known."""
+        return list(self._known)
+
+    def statistic(self, name: str) -> list[Any] | None:
+        """Returns the values of a statistic, or None where it is not known."""
+        return self._statistics.get(name)
+
+    def put_statistic(self, name: str, values: list[Any]) -> None:
+        """Remembers a statistic.
+
+        Raises:
+            RecordError: The store cannot be written.
+        """
+        self._statistics[name] = values
+        self._append({"statistic": name, "values": values})
 
     def refresh(self) -> None:
         """Reads what other writers have added since the last time."""
-        if self._fresh:
+        if self._fresh or self._folder is None:
             return
         for path in sorted(self._folder.glob("*.jsonl")):
             if self._shard is None or path.name != Path(self._shard.name).name:
@@ -85,11 +118,20 @@ class EvaluationStore:
             self._shard.close()
             self._shard = None
 
-    def _append(self, data: bytes) -> None:
-        if self._shard is None:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._shard = (self._folder / f"{uuid.uuid4().hex}.jsonl").open("ab", buffering=0)
-        self._shard.write(data)  # unbuffered: it outlives this process, whatever happens to it
+    def _append(self, *lines: dict[str, Any]) -> None:
+        if self._folder is None:
+            return
+        try:
+            if self._shard is None:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                self._shard = (self._folder / f"{uuid.uuid4().hex}.jsonl").open("ab", buffering=0)
+            # Unbuffered: it outlives this process, whatever happens to it.
+            self._shard.write(b"".join(map(_encode, lines)))
+        except OSError as error:
+            raise RecordError(
+                f"The evaluation store {self._folder} cannot be written: {error.strerror}; choose another folder "
+                "with results_dir=<folder>."
+            ) from error
 
     def _new_lines(self, path: Path) -> Iterator[bytes]:
         """Yields the complete lines of a shard that were not read before."""
@@ -104,6 +146,8 @@ class EvaluationStore:
         content = _decode(line)
         if content is None:
             self.n_damaged += 1
+        elif "statistic" in content:
+            self._statistics[content["statistic"]] = content["values"]
         elif "keys" in content:
             self._sets[content["samples"]] = content["keys"]
         elif content["samples"] in self._sets:

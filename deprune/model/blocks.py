@@ -66,8 +66,13 @@ class BlockStack:
         return len(self.blocks)
 
     @torch.inference_mode()
-    def embed(self, ids_BT: Tensor) -> BlockInputs:
-        """Returns what enters the blocks for these token ids, all of them real tokens."""
+    def embed(self, ids_BT: Tensor, **inputs: Tensor) -> BlockInputs:
+        """Returns what enters the blocks for these token ids.
+
+        Args:
+            ids_BT: Token ids, all of them seen, unless the model's other inputs say otherwise.
+            inputs: What else the model's `forward` is given, such as a mask and positions.
+        """
         hidden: list[Tensor] = []
         calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
 
@@ -84,7 +89,7 @@ class BlockStack:
 
         with self._replaced(record):
             try:
-                self.model(ids_BT, use_cache=False)
+                self.model(ids_BT, use_cache=False, **inputs)
             except _StopForwardError:
                 return BlockInputs(hidden[0], calls)
         raise UnsupportedModelError(

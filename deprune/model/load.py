@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from dataclasses import dataclass
 from functools import lru_cache
@@ -36,12 +37,18 @@ class ModelConfig:
         name: The name in records, tables and plots; by default the last part of the path.
         revision: Branch, tag or commit on the Hub; by default the newest commit of `main`.
         trust_remote_code: Run Python code from the model's repository.
+        device_map: `auto` spreads the layers of a model that is too large for one GPU over all of them.
     """
 
     path: str
     name: str | None = None
     revision: str | None = None
     trust_remote_code: bool = False
+    device_map: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.device_map not in (None, "auto"):
+            raise ConfigError(f"The value of 'model.device_map' is '{self.device_map}', but must be auto or null.")
 
     @property
     def label(self) -> str:
@@ -83,12 +90,21 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in memory with its tokenizer."""
+    """A model in memory with its tokenizer.
+
+    Attributes:
+        stacks: The model, and copies of it on the other GPUs.
+    """
 
     facts: ModelFacts
-    stack: BlockStack
+    stacks: tuple[BlockStack, ...]
     tokenizer: PreTrainedTokenizerBase
     dtype: str
+
+    @property
+    def stack(self) -> BlockStack:
+        """The model as blocks, on the first device."""
+        return self.stacks[0]
 
 
 @lru_cache(maxsize=8)
@@ -128,6 +144,11 @@ def read_facts(config: ModelConfig) -> ModelFacts:
 def load_model(config: ModelConfig, device: str, dtype: str) -> LoadedModel:
     """Returns a model in memory; the last one is kept, since jobs of a sweep share it.
 
+    Args:
+        config: Which model.
+        device: `cpu`, `cuda:<n>`, or `cuda` for all GPUs that are visible.
+        dtype: Type of the weights.
+
     Raises:
         DataError: The Hub does not answer or does not give the model.
         UnsupportedModelError: The folder holds no safetensors weights, or the model's blocks
@@ -144,15 +165,24 @@ def load_model(config: ModelConfig, device: str, dtype: str) -> LoadedModel:
                 dtype=dtype,
                 trust_remote_code=config.trust_remote_code,
                 use_safetensors=True,
+                device_map=config.device_map,
             )
-            model.to(device)
             tokenizer = load_tokenizer(config)
     except (OSError, ValueError) as error:
         reason = str(error).split("\n")[0]
         raise UnsupportedModelError(
             f"{config.path} cannot be loaded as a decoder-only language model with safetensors weights: {reason}"
         ) from error
-    return LoadedModel(facts, BlockStack(model), tokenizer, dtype)
+    if config.device_map is not None:
+        return LoadedModel(facts, (BlockStack(model),), tokenizer, dtype)
+    first, *others = devices_of(device)
+    stacks = (BlockStack(model.to(first)), *(BlockStack(copy.deepcopy(model).to(other)) for other in others))
+    return LoadedModel(facts, stacks, tokenizer, dtype)
+
+
+def devices_of(device: str) -> list[str]:
+    """Returns the devices that `device` stands for: `cuda` is all GPUs that are visible."""
+    return [f"cuda:{i}" for i in range(torch.cuda.device_count())] if device == "cuda" else [device]
 
 
 def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
 
 from torch import Tensor
 
+from deprune.calib.base import SampleBatch
 from deprune.model.blocks import BlockStack
+
+MAX_LOGITS = 2**25
+"""Most logits in memory at once, as float32: 128 MiB."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +36,36 @@ class Objective(ABC):
     Attributes:
         unit: Unit of the loss.
         version: Raised when the formula changes, so that old values are not taken for new.
+        needs_items: Whether the calibration set must consist of multiple-choice items.
+        needs_dense: Whether the dense model is what the pruned one is compared with.
     """
 
     unit: ClassVar[str]
     version: ClassVar[int]
+    needs_items: ClassVar[bool] = False
+    needs_dense: ClassVar[bool] = False
 
     @abstractmethod
-    def score(self, stack: BlockStack, hidden_BTD: Tensor, ids_BT: Tensor) -> Score:
-        """Returns the losses of samples, given the hidden state after their last block."""
+    def score(
+        self, stack: BlockStack, hidden_RTD: Tensor, batch: SampleBatch, dense_RTD: Tensor | None = None
+    ) -> Score:
+        """Returns the losses of samples.
+
+        Args:
+            stack: The model, for its head.
+            hidden_RTD: The hidden state after the last kept block.
+            batch: The samples.
+            dense_RTD: For an objective that needs it, the dense model's hidden state after its last block.
+        """
+
+    def identity(self) -> dict[str, Any]:
+        """Returns what the loss is a function of, besides model and samples."""
+        return {"name": type(self).__module__.rpartition(".")[2], "version": self.version, **asdict(self)}
+
+
+def spans(stack: BlockStack, n_rows: int, n_tokens: int) -> Iterator[slice]:
+    """Yields ranges of tokens that are so short that their logits fit into memory."""
+    vocabulary = stack.model.get_input_embeddings().num_embeddings
+    step = max(1, MAX_LOGITS // (n_rows * vocabulary))
+    for start in range(0, n_tokens, step):
+        yield slice(start, min(start + step, n_tokens))

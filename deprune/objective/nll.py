@@ -9,11 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from deprune.calib.base import SampleBatch
 from deprune.model.blocks import BlockStack
-from deprune.objective.base import Objective, Score
-
-MAX_LOGITS = 2**25
-"""Most logits in memory at once, as float32: 128 MiB."""
+from deprune.objective.base import Objective, Score, spans
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,16 +24,15 @@ class NegativeLogLikelihood(Objective):
     unit: ClassVar[str] = "nat/token"
     version: ClassVar[int] = 1
 
-    def score(self, stack: BlockStack, hidden_BTD: Tensor, ids_BT: Tensor) -> Score:
-        """Returns sum and number of token losses of each sample; float64 sums of float32 terms."""
-        n_samples, length = ids_BT.shape
-        sums_B = torch.zeros(n_samples, dtype=torch.float64)
-        vocabulary = stack.model.get_input_embeddings().num_embeddings
-        step = max(1, MAX_LOGITS // (n_samples * vocabulary))
-        for start in range(0, length - 1, step):
-            stop = min(start + step, length - 1)
-            logits = stack.logits(hidden_BTD[:, start:stop]).float()
-            targets = ids_BT[:, start + 1 : stop + 1]
-            losses = functional.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
-            sums_B += losses.double().sum(dim=1).cpu()
-        return Score(sums_B, torch.full((n_samples,), length - 1, dtype=torch.float64))
+    def score(
+        self, stack: BlockStack, hidden_RTD: Tensor, batch: SampleBatch, dense_RTD: Tensor | None = None
+    ) -> Score:
+        """Returns sum and number of token losses of each window; float64 sums of float32 terms."""
+        n_rows, length = batch.ids_RT.shape
+        sums_R = torch.zeros(n_rows, dtype=torch.float64)
+        for span in spans(stack, n_rows, length - 1):
+            logits_RTV = stack.logits(hidden_RTD[:, span]).float()
+            targets_RT = batch.ids_RT[:, span.start + 1 : span.stop + 1]
+            losses_RT = functional.cross_entropy(logits_RTV.transpose(1, 2), targets_RT, reduction="none")
+            sums_R += losses_RT.double().sum(dim=1).cpu()
+        return Score(sums_R, torch.full((n_rows,), length - 1, dtype=torch.float64))

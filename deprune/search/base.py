@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NoReturn, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
 
 from deprune.errors import ConfigError
 from deprune.subset import BlockSubset, SearchSpace
@@ -30,35 +32,112 @@ class TracePoint:
     removed: tuple[int, ...]
 
 
+class LossSource(Protocol):
+    """One model on one calibration set, as far as a search may look.
+
+    Attributes:
+        n_samples: Number of calibration samples.
+    """
+
+    n_samples: int
+
+    def losses(self, subsets: Sequence[BlockSubset], n_samples: int | None = None) -> list[float]:
+        """Returns the losses of subsets on the first samples, by default on all of them."""
+        ...
+
+    def contenders(self, subsets: Sequence[BlockSubset]) -> list[BlockSubset]:
+        """Returns the subsets that may still be the best: all, unless racing drops some."""
+        ...
+
+    def block_influence(self) -> NDArray[np.float64]:
+        """Returns the mean over tokens of 1 − cos(h_in, h_out) of each block of the dense model, `(N,)`."""
+        ...
+
+    def angular_distances(self) -> NDArray[np.float64]:
+        """Returns the mean of arccos(cos(h_i, h_j))/π at the last token, `(N + 1, N + 1)`.
+
+        h_i is the dense model's hidden state that enters block i; h_N leaves the last block.
+        """
+        ...
+
+    def mutual_information(self) -> NDArray[np.float64]:
+        """Returns a Gaussian estimate of I(h_in; h_out) of each block of the dense model [nat], `(N,)`."""
+        ...
+
+
 class Problem:
     """Everything that a search may know: the space, and losses for the asking.
 
     Args:
         space: The subsets to choose from.
-        evaluate: Gives the losses of subsets; ask for as many as possible at once.
+        source: Gives the losses of subsets; ask for as many as possible at once.
+        bar: Shows the number of subsets evaluated and the best loss.
     """
 
-    def __init__(self, space: SearchSpace, evaluate: Callable[[Sequence[BlockSubset]], list[float]]) -> None:
+    def __init__(self, space: SearchSpace, source: LossSource, bar: tqdm[NoReturn] | None = None) -> None:
         self.space = space
-        self._evaluate = evaluate
+        self.source = source
+        self._bar = bar
         self._seen: set[BlockSubset] = set()
+        self._known: dict[tuple[BlockSubset, int | None], float] = {}
         self._best: dict[int, float] = {}
         self.trace: list[TracePoint] = []
 
     def losses(self, subsets: Sequence[BlockSubset]) -> list[float]:
-        """Returns the losses of subsets of any size, in the same order."""
-        losses = self._evaluate(subsets)
+        """Returns the losses of subsets of any size on the whole calibration set, in the same order.
+
+        What was asked for before is remembered and costs nothing.
+        """
+        new = self._ask(subsets)
+        self._see(new)
+        for size in sorted({len(s.removed) for s in new}):
+            self._improve(*min((self._known[s, None], s) for s in new if len(s.removed) == size))
+        return [self._known[s, None] for s in subsets]
+
+    def early_losses(self, subsets: Sequence[BlockSubset], n_samples: int) -> list[float]:
+        """Returns the losses of subsets on the first samples alone."""
+        self._ask(subsets, n_samples)
+        return [self._known[s, n_samples] for s in subsets]
+
+    def argmin(self, subsets: Sequence[BlockSubset]) -> BlockSubset:
+        """Returns the subset of smallest loss; of equal ones the first in order of its blocks.
+
+        One that racing has left alone is not evaluated on the samples that it need not see.
+        """
+        contenders = self.source.contenders(subsets)
+        self._see(subsets)
+        if len(contenders) == 1:
+            return contenders[0]
+        return min(zip(self.losses(contenders), contenders, strict=True))[1]
+
+    def rank(self, subsets: Sequence[BlockSubset]) -> list[BlockSubset]:
+        """Returns subsets by loss, the best first; equal ones in order of their blocks."""
+        return [subset for _, subset in sorted(zip(self.losses(subsets), subsets, strict=True))]
+
+    def best(self) -> BlockSubset:
+        """Returns the best subset of the space whose loss was asked for; ties as in `argmin`."""
+        return min((loss, s) for (s, n_samples), loss in self._known.items() if n_samples is None and s in self.space)[1]
+
+    def _ask(self, subsets: Sequence[BlockSubset], n_samples: int | None = None) -> list[BlockSubset]:
+        """Asks for the losses that are not known yet; returns the subsets that these belong to."""
+        new = [s for s in dict.fromkeys(subsets) if (s, n_samples) not in self._known]
+        losses = self.source.losses(new, n_samples) if new else []
+        self._known.update({(s, n_samples): loss for s, loss in zip(new, losses, strict=True)})
+        return new
+
+    def _see(self, subsets: Sequence[BlockSubset]) -> None:
+        before = len(self._seen)
         self._seen.update(subsets)
-        loss, subset = min(zip(losses, subsets, strict=True))
+        if self._bar is not None:
+            self._bar.update(len(self._seen) - before)
+
+    def _improve(self, loss: float, subset: BlockSubset) -> None:
         size = len(subset.removed)
         if loss < self._best.get(size, np.inf):
             self._best[size] = loss
             self.trace.append(TracePoint(len(self._seen), size, loss, subset.removed))
-        return losses
-
-    def argmin(self, subsets: Sequence[BlockSubset]) -> BlockSubset:
-        """Returns the subset of smallest loss; of equal ones the first in order of its blocks."""
-        return min(zip(self.losses(subsets), subsets, strict=True))[1]
+            if self._bar is not None:
+                self._bar.set_postfix_str(f"best loss {loss:.4f} for {size} blocks")
 
 
 @dataclass(frozen=True)
@@ -72,6 +151,11 @@ class SearchResult:
 
     subset: BlockSubset
     order: tuple[int, ...]
+
+    @classmethod
+    def of(cls, subset: BlockSubset) -> SearchResult:
+        """Returns the result of a search whose blocks go all at once."""
+        return cls(subset, subset.removed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +179,26 @@ class Search(ABC):
                 f"search.protect_first={self.protect_first} and search.protect_last="
                 f"{self.protect_last} are numbers of blocks and must not be negative."
             )
+
+    def require_at_least(self, smallest: float, *settings: str) -> None:
+        """Refuses settings that are too small.
+
+        Raises:
+            ConfigError: One of the settings is below `smallest`.
+        """
+        for setting in settings:
+            if (value := getattr(self, setting)) < smallest:
+                raise ConfigError(f"The value of 'search.{setting}' is {value}, but must be at least {smallest}.")
+
+    def require_positive(self, *settings: str) -> None:
+        """Refuses settings that are not above 0.
+
+        Raises:
+            ConfigError: One of the settings is 0 or less.
+        """
+        for setting in settings:
+            if not (value := getattr(self, setting)) > 0:
+                raise ConfigError(f"The value of 'search.{setting}' is {value}, but must be above 0.")
 
     @abstractmethod
     def run(self, problem: Problem, rng: np.random.Generator) -> SearchResult:

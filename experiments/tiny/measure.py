@@ -47,7 +47,7 @@ def measure(family: str, results_dir: Path) -> list[dict[str, object]]:
     calib = CalibConfig(name="mixture", corpus=EmbeddedCorpus(corpus="mixture"), n_samples=64, seq_len=128, seed=0)
     calibration = draw_windows(calib, 128, loaded.tokenizer, family)
     evaluator = SubsetEvaluator(
-        loaded.stack, calibration, NegativeLogLikelihood(), EvaluatorConfig(), EvaluationStore(results_dir)
+        loaded.stacks, calibration, NegativeLogLikelihood(), EvaluatorConfig(), EvaluationStore(results_dir)
     )
     n_blocks = loaded.stack.n_blocks
     problem = Problem(SearchSpace(n_blocks, MAX_BUDGET), lambda s: [e.loss for e in evaluator.evaluate(s)])

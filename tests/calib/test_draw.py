@@ -26,7 +26,7 @@ def draw(
 
 def test_samples_are_nested() -> None:
     few, many = draw(n=5), draw(n=12)
-    assert torch.equal(many.ids_BT[:5], few.ids_BT)
+    assert torch.equal(many.ids_RT[:5], few.ids_RT)
     assert few.sample_id == many.sample_id
     assert few.token_hash != many.token_hash
 
@@ -34,7 +34,7 @@ def test_samples_are_nested() -> None:
 def test_a_draw_keeps_its_identity_at_every_length() -> None:
     short, long = draw(length=32, n=16), draw(length=64, n=8)
     assert short.sample_id == long.sample_id
-    assert torch.equal(short.ids_BT[0], long.ids_BT[0, :32])
+    assert torch.equal(short.ids_RT[0], long.ids_RT[0, :32])
 
 
 def test_draws_differ_by_corpus_seed_and_model() -> None:
@@ -44,7 +44,7 @@ def test_draws_differ_by_corpus_seed_and_model() -> None:
 
 def test_windows_are_the_documents_in_drawn_order() -> None:
     documents = EmbeddedCorpus(corpus="facts").documents()
-    for ids in draw(n=5, length=256).ids_BT:
+    for ids in draw(n=5, length=256).ids_RT:
         *whole, rest = [part.strip() for part in TOKENIZER.decode(ids).split("<|endoftext|>")]
         assert whole
         assert all(part in documents for part in whole)
@@ -57,7 +57,7 @@ def test_a_long_document_fills_several_windows(tmp_path: Path) -> None:
     calib = CalibConfig(
         name="long", corpus=LocalCorpus(path=str(tmp_path / "long.txt")), n_samples=6, seq_len=16, seed=0
     )
-    ids = draw_windows(calib, 16, TOKENIZER, "a").ids_BT.flatten()
+    ids = draw_windows(calib, 16, TOKENIZER, "a").ids_RT.flatten()
     assert TOKENIZER.encode(text)[: len(ids)] == ids.tolist()
 
 
@@ -65,7 +65,7 @@ def test_too_short_a_corpus_says_how_many_windows_there_are() -> None:
     with pytest.raises(DataError, match=r"holds (\d+) windows of 64 tokens.*at most \1,") as caught:
         draw(n=1000, documents=20)
     held = int(str(caught.value).split("holds ")[1].split()[0])
-    assert draw(n=held, documents=20).ids_BT.shape == (held, 64)
+    assert draw(n=held, documents=20).ids_RT.shape == (held, 64)
     with pytest.raises(DataError, match=f"holds {held} windows"):
         draw(n=held + 1, documents=20)
 
@@ -79,6 +79,6 @@ def test_windows_start_with_the_tokenizers_start_token() -> None:
             return [7, *plain] if add_special_tokens else plain
 
     calib = CalibConfig(name="facts", corpus=EmbeddedCorpus(corpus="facts"), n_samples=4, seq_len=16, seed=0)
-    with_start = draw_windows(calib, 16, WithStart(), "a").ids_BT  # type: ignore[arg-type]
+    with_start = draw_windows(calib, 16, WithStart(), "a").ids_RT  # type: ignore[arg-type]
     assert (with_start[:, 0] == 7).all()
-    assert torch.equal(with_start[0, 1:], draw(n=1, length=16).ids_BT[0, :15])
+    assert torch.equal(with_start[0, 1:], draw(n=1, length=16).ids_RT[0, :15])

@@ -20,7 +20,7 @@ from deprune.evaluator.store import EvaluationStore
 from deprune.evaluator.trie import count_prefixes, walk
 from deprune.model.blocks import BlockStack
 from deprune.model.prune import prune_blocks
-from deprune.objective import nll
+from deprune.objective import base as objective
 from deprune.objective.nll import NegativeLogLikelihood
 from deprune.subset import BlockSubset, SearchSpace
 from tests.model.architectures import ARCHITECTURES, N_BLOCKS, VOCAB, make_model
@@ -33,7 +33,7 @@ def make_evaluator(
     folder: Path, name: str = "llama", n: int = 5, size: int = 4, sharing: bool = True
 ) -> SubsetEvaluator:
     return SubsetEvaluator(
-        BlockStack(make_model(name)),
+        [BlockStack(make_model(name))],
         CalibrationSet(IDS[:n], "sample", "tokens"),
         NegativeLogLikelihood(),
         EvaluatorConfig(batch_size=size, sharing=sharing),
@@ -78,7 +78,7 @@ def test_few_samples_are_read_off_many_and_many_compute_only_new_ones(tmp_path: 
 
 def test_chunked_logits_change_rounding_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = make_evaluator(tmp_path / "whole").evaluate(SUBSETS)
-    monkeypatch.setattr(nll, "MAX_LOGITS", 4 * VOCAB * 3)  # three positions at a time
+    monkeypatch.setattr(objective, "MAX_LOGITS", 4 * VOCAB * 3)  # three positions at a time
     for a, b in zip(whole, make_evaluator(tmp_path / "chunks").evaluate(SUBSETS), strict=True):
         assert a.sums == pytest.approx(b.sums, abs=1e-4)
 

@@ -1,0 +1,47 @@
+"""How many samples go through a block at once."""
+
+from __future__ import annotations
+
+import psutil
+import torch
+
+from deprune.model.blocks import BlockStack
+
+MOST_SAMPLES = 16
+"""More at once gains nothing: 16 windows of 2,048 tokens keep a large GPU busy, and small models a CPU."""
+
+WIDTHS_AT_WORK = 24
+"""Hidden states' worth of memory that one block needs while it runs: attention, a gated MLP, and their inputs."""
+
+SHARE = 0.5
+"""Share of the free memory that is planned with; the rest is for logits, fragments and other processes."""
+
+
+def fitting_batch_size(stack: BlockStack, n_tokens: int, free_bytes: int) -> int:
+    """Returns the largest power of two of samples, at most 16, that should fit into memory.
+
+    An estimate: one hidden state per block for the branching ancestors, and some for the block at work. A
+    wrong one costs an out-of-memory error, upon which the evaluator halves the batch.
+
+    Args:
+        stack: The model.
+        n_tokens: Number of tokens of a sample, over all its rows.
+        free_bytes: Free memory of the device.
+    """
+    width = stack.model.config.get_text_config(decoder=True).hidden_size
+    per_sample = n_tokens * width * stack.model.dtype.itemsize * (stack.n_blocks + WIDTHS_AT_WORK)
+    fitting = max(1, int(SHARE * free_bytes / per_sample))
+    return min(MOST_SAMPLES, 2 ** (fitting.bit_length() - 1))
+
+
+def free_memory(device: torch.device) -> int:
+    """Returns the memory that is free on a device [bytes], with what torch holds in reserve."""
+    if device.type == "cuda":
+        free = int(torch.cuda.mem_get_info(device)[0])
+        return free + int(torch.cuda.memory_reserved(device)) - int(torch.cuda.memory_allocated(device))
+    return int(psutil.virtual_memory().available)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory was too small; on the CPU torch has no type for it."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator: " in str(error)
