@@ -32,7 +32,9 @@ def removal_patterns(frequency: pd.DataFrame, model: str) -> Figure:
         ax.set_title(f"{short(model)}, {budget} blocks removed")
         _label_rows(ax, table.index, with_groups=ax is axes[0, 0])
         ax.set_xlabel("block")
-    figure.colorbar(image, ax=axes[0].tolist(), label="share of runs that remove it", shrink=min(1, 20 / len(tables[0])))
+    figure.colorbar(
+        image, ax=axes[0].tolist(), label="share of runs that remove it", shrink=min(1, 20 / len(tables[0]))
+    )
     return figure
 
 
@@ -73,7 +75,9 @@ def block_shares(by_block: pd.DataFrame, model: str) -> Figure:
     for name, (label, colour, hatch) in PARTS.items():
         if name in by_block:
             value = by_block[name].clip(lower=0).to_numpy(float)
-            ax.bar(by_block["block"], value, bottom=bottom, color=colour, hatch=hatch, edgecolor=INK, lw=0.4, label=label)
+            ax.bar(
+                by_block["block"], value, bottom=bottom, color=colour, hatch=hatch, edgecolor=INK, lw=0.4, label=label
+            )
             bottom += value
     ax.plot(by_block["block"], by_block["removed"] * (1 - by_block["removed"]), color=INK, lw=0, marker="_", ms=7,
             label="all, as observed")  # fmt: skip

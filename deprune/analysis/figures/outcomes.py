@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from deprune.analysis.figures.style import (
@@ -15,10 +14,12 @@ from deprune.analysis.figures.style import (
     QUIET,
     condition_name,
     mark_of,
+    name_axes,
     new_figure,
     panels,
     plain_log_ticks,
     search_legend,
+    searches_of,
     short,
     styled,
 )
@@ -45,8 +46,8 @@ def interaction(values: pd.DataFrame, label: str) -> Figure:
         ax.set_title(condition_name(key))
         ax.set_xticks(range(len(names)), [short(n, 16) for n in names], rotation=30, ha="right", fontsize=7)
         ax.margins(x=0.08)
-    _label_outer(figure, axes, "calibration", label)
-    search_legend(figure, _searches(values))
+    name_axes(figure, axes, "calibration", label)
+    search_legend(figure, searches_of(values))
     return figure
 
 
@@ -79,7 +80,7 @@ def search_spread(values: pd.DataFrame, spread: pd.DataFrame, label: str) -> Fig
     names = [f"{short(r.model, 18)}, k = {r.budget}, {short(r.calib_config, 24)}" for r in shown.itertuples()]
     ax.set_yticks(range(len(shown)), names, fontsize=7)
     ax.set(xlabel=label, ylim=(len(shown) - 0.5, -0.7))
-    search_legend(figure, _searches(values), lw=0)
+    search_legend(figure, searches_of(values), lw=0)
     return figure
 
 
@@ -112,8 +113,8 @@ def quality_cost(table: pd.DataFrame, label: str, *, higher_is_better: bool) -> 
         ax.set_title(condition_name(key))
         ax.margins(0.12)
     cost = {"n_evals": "losses asked for", "block_calls": "block calls", "search_seconds": "seconds of search"}
-    _label_outer(figure, axes, cost[str(table["cost_unit"].iloc[0])], label)
-    search_legend(figure, _searches(table), lw=0)
+    name_axes(figure, axes, cost[str(table["cost_unit"].iloc[0])], label)
+    search_legend(figure, searches_of(table), lw=0)
     return figure
 
 
@@ -140,15 +141,3 @@ def optimality(gaps: pd.DataFrame) -> Figure:
     ax.set(xlabel="optimality gap: 0 is the best subset (bar: mean)", ylabel="search")
     ax.invert_yaxis()
     return figure
-
-
-def _searches(table: pd.DataFrame) -> list[str]:
-    column = table["search"]
-    order = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else sorted(set(column))
-    used = set(column)
-    return [str(s) for s in order if s in used]
-
-
-def _label_outer(figure: Figure, axes: list[Axes], x: str, y: str) -> None:
-    figure.supxlabel(x, fontsize=8.5)
-    figure.supylabel(y, fontsize=8.5)

@@ -7,8 +7,9 @@ import math
 import pandas as pd
 from matplotlib.figure import Figure
 
-from deprune.analysis.figures.outcomes import _label_outer, _searches
-from deprune.analysis.figures.style import INK, MAX_PANELS, QUIET, condition_name, mark_of, panels, search_legend, styled
+from deprune.analysis.figures.style import (
+    INK, MAX_PANELS, QUIET, condition_name, mark_of, name_axes, panels, search_legend, searches_of, styled,
+)  # fmt: skip
 
 CONDITION = ["model", "budget", "calib_config"]
 
@@ -29,14 +30,20 @@ def rank_agreement(pairs: pd.DataFrame, correlations: pd.DataFrame) -> Figure:
         ax.plot([1, n], [1, n], color=QUIET, lw=0.8, ls="--")
         for row in group.itertuples():
             colour, marker = mark_of(str(row.search))
-            ax.plot(row.perplexity_rank, row.accuracy_rank, marker=marker, color=colour, mec=INK, mew=0.4, lw=0, alpha=0.85)
+            ax.plot(
+                row.perplexity_rank, row.accuracy_rank, marker=marker, color=colour, mec=INK, mew=0.4, lw=0, alpha=0.85
+            )
         row = known.loc[key]
-        text = "no correlation" if math.isnan(row["spearman"]) else f"ρ = {row['spearman']:+.2f}, p = {row['p_spearman']:.3f}"
+        text = (
+            "no correlation"
+            if math.isnan(row["spearman"])
+            else f"ρ = {row['spearman']:+.2f}, p = {row['p_spearman']:.3f}"
+        )
         distinct = f"{row['distinct']:.0f} distinct of {n}" if row["distinct"] else f"{n} searches"
         ax.set_title(f"{condition_name(key)}\n{text}; {distinct}")
         ax.set(xlim=(0.4, n + 0.6), ylim=(0.4, n + 0.6), xticks=range(1, n + 1), yticks=range(1, n + 1))
-    _label_outer(figure, axes, "rank by perplexity (1 is best)", "rank by accuracy (1 is best)")
-    search_legend(figure, _searches(pairs), lw=0)
+    name_axes(figure, axes, "rank by perplexity (1 is best)", "rank by accuracy (1 is best)")
+    search_legend(figure, searches_of(pairs), lw=0)
     return figure
 
 
@@ -58,6 +65,6 @@ def values_against_each_other(values: pd.DataFrame, labels: tuple[str, str]) -> 
                 elinewidth=0.6, mec=INK, mew=0.4, alpha=0.85,
             )  # fmt: skip
         ax.set_title(condition_name(key))
-    _label_outer(figure, axes, *labels)
-    search_legend(figure, _searches(values), lw=0)
+    name_axes(figure, axes, *labels)
+    search_legend(figure, searches_of(values), lw=0)
     return figure

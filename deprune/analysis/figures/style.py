@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from deprune.analysis.frame import SEARCHES
 
@@ -100,10 +102,22 @@ def plain_log_ticks(axis: Any) -> None:
     axis.set_minor_formatter(lambda *_: "")
 
 
+def name_axes(figure: Figure, x: str, y: str) -> None:
+    """Names the axes of all panels once."""
+    figure.supxlabel(x, fontsize=RC["axes.labelsize"])
+    figure.supylabel(y, fontsize=RC["axes.labelsize"])
+
+
+def searches_of(table: pd.DataFrame) -> list[str]:
+    """Returns the searches of a table in their order."""
+    column, used = table["search"], set(table["search"])
+    order = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else sorted(used)
+    return [str(search) for search in order if search in used]
+
+
 def search_legend(figure: Figure, searches: Sequence[str], **line: Any) -> None:
     """Adds one legend of searches below the figure."""
     handles = [
-        mpl.lines.Line2D([], [], color=mark_of(s).colour, marker=mark_of(s).marker, label=short(s), **line)
-        for s in searches
+        Line2D([], [], color=mark_of(s).colour, marker=mark_of(s).marker, label=short(s), **line) for s in searches
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 7), handlelength=1.6)
