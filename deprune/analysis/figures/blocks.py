@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import numpy as np
 import pandas as pd
@@ -113,7 +113,7 @@ def consensus_matrix(similarity: pd.DataFrame, model: str, budget: int) -> Figur
         ax.axhline(edge, color="white", lw=1.5)
         ax.axvline(edge, color="white", lw=1.5)
     bounds = [-0.5, *edges, n - 0.5]
-    middles = [(a + b) / 2 for a, b in zip(bounds, bounds[1:], strict=False)]
+    middles = [(a + b) / 2 for a, b in pairwise(bounds)]
     names = list(dict.fromkeys(similarity.index.get_level_values(0)))
     searches = similarity.index.get_level_values(1)
     ax.set_yticks(range(n), [short(s, 18) for s in searches], fontsize=7)

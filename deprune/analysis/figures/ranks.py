@@ -8,7 +8,16 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from deprune.analysis.figures.style import (
-    INK, MAX_PANELS, QUIET, condition_name, mark_of, name_axes, panels, search_legend, searches_of, styled,
+    INK,
+    MAX_PANELS,
+    QUIET,
+    condition_name,
+    mark_of,
+    name_axes,
+    panels,
+    search_legend,
+    searches_of,
+    styled,
 )  # fmt: skip
 
 CONDITION = ["model", "budget", "calib_config"]

@@ -51,7 +51,7 @@ class Mark(NamedTuple):
 
 def mark_of(search: str) -> Mark:
     """Returns the colour and marker of a search: the same in every figure, whatever else was run."""
-    name = search.split(" ")[0]
+    name = search.split(" ", maxsplit=1)[0]
     rank = SEARCHES.index(name) if name in SEARCHES else len(SEARCHES) + sum(search.encode())
     return Mark(_COLOURS[rank % len(_COLOURS)], _MARKERS[rank % len(_MARKERS)])
 
