@@ -25,8 +25,8 @@ def variance_shares(headlines: pd.DataFrame, switches: pd.DataFrame) -> Figure:
 
     Args:
         headlines: The headline tables of decompositions under each other, with a column `subject`.
-        switches: `subject` and the texts `calibration` and `search`: the root-mean-square changes when one of them alone
-            moves to another level.
+        switches: `subject` and the texts `calibration` and `search`: the root-mean-square changes when one of them
+            alone moves to another level.
     """
     subjects = list(dict.fromkeys(headlines["subject"]))
     figure, axes = new_figure(1.3 + 0.42 * len(subjects), 1, 2, sharey=True)

@@ -15,9 +15,9 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from deprune.analysis.evidence import INCREASE, Evidence, Subject
 from deprune.analysis.headline import NO_INTERVAL, NOT_IDENTIFIED, VERDICTS, Ratio
 from deprune.analysis.patterns import Patterns
+from deprune.analysis.report.evidence import INCREASE, Evidence, Subject
 
 SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
 
@@ -36,12 +36,13 @@ COMPARABLE = 4.0
 """Two variances are comparable when neither is more than this many times the other: standard deviations within two."""
 
 RULES = (
-    f"Claim 1, for each model: supported if exchanging whole calibration draws gives p ≤ {ALPHA} (Holm over models) for no "
-    f"effect of calibration on patterns; not supported if the interval of its share within condition is below "
+    f"Claim 1, for each model: supported if exchanging whole calibration draws gives p ≤ {ALPHA} (Holm over models) for "
+    "no effect of calibration on patterns; not supported if the interval of its share within condition is below "
     f"{NEGLIGIBLE:.0%}.",
-    f"Claim 2, little gain: for every complex search the interval of the share of one-shot's loss that it wins back is "
-    f"below {LITTLE:.0%} (not supported: for one search it is above). Similar subsets, for each model and budget: the interval of the "
-    f"chance-corrected Jaccard similarity within a calibration draw is above {ALIKE} (not supported: below).",
+    "Claim 2, little gain: for every complex search the interval of the share of one-shot's loss that it wins back is "
+    f"below {LITTLE:.0%} (not supported: for one search it is above). Similar subsets, for each model and budget: the "
+    "interval of the chance-corrected Jaccard similarity within a calibration draw is above "
+    f"{ALIKE} (not supported: below).",
     "Claim 3, patterns and perplexity: the interval of log(V_C/V_S) is above 0 (not supported: below). Accuracy: it lies "
     f"within ±log {COMPARABLE:g} (not supported: outside). With one calibration seed V_C holds the noise of draws, and "
     "there is no verdict.",
@@ -94,8 +95,8 @@ def judge(evidence: Evidence) -> tuple[Claim, ...]:
         ),
         Claim(
             3,
-            "The calibration configuration plays a larger part than the search in pruning patterns and perplexity, and a "
-            "comparable part in the variance of reasoning accuracy.",
+            "The calibration configuration plays a larger part than the search in pruning patterns and perplexity, "
+            "and a comparable part in the variance of reasoning accuracy.",
             tuple(_larger_part(evidence)),
         ),
         Claim(4, "The ranks of searches by perplexity and by accuracy do not agree.", (_ranks_differ(evidence),)),
