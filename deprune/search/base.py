@@ -116,7 +116,9 @@ class Problem:
 
     def best(self) -> BlockSubset:
         """Returns the best subset of the space whose loss was asked for; ties as in `argmin`."""
-        return min((loss, s) for (s, n_samples), loss in self._known.items() if n_samples is None and s in self.space)[1]
+        return min((loss, s) for (s, n_samples), loss in self._known.items() if n_samples is None and s in self.space)[
+            1
+        ]
 
     def _ask(self, subsets: Sequence[BlockSubset], n_samples: int | None = None) -> list[BlockSubset]:
         """Asks for the losses that are not known yet; returns the subsets that these belong to."""

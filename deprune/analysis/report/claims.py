@@ -36,15 +36,15 @@ COMPARABLE = 4.0
 """Two variances are comparable when neither is more than this many times the other: standard deviations within two."""
 
 RULES = (
-    f"Claim 1, for each model: supported if exchanging whole calibration draws gives p ≤ {ALPHA} (Holm over models) for "
-    "no effect of calibration on patterns; not supported if the interval of its share within condition is below "
+    f"Claim 1, for each model: supported if exchanging whole calibration draws gives p ≤ {ALPHA} (Holm over models) "
+    "for no effect of calibration on patterns; not supported if the interval of its share within condition is below "
     f"{NEGLIGIBLE:.0%}.",
     "Claim 2, little gain: for every complex search the interval of the share of one-shot's loss that it wins back is "
     f"below {LITTLE:.0%} (not supported: for one search it is above). Similar subsets, for each model and budget: the "
     "interval of the chance-corrected Jaccard similarity within a calibration draw is above "
     f"{ALIKE} (not supported: below).",
-    "Claim 3, patterns and perplexity: the interval of log(V_C/V_S) is above 0 (not supported: below). Accuracy: it lies "
-    f"within ±log {COMPARABLE:g} (not supported: outside). With one calibration seed V_C holds the noise of draws, and "
+    "Claim 3, patterns and perplexity: the interval of log(V_C/V_S) is above 0 (not supported: below). Accuracy: it "
+    f"lies within ±log {COMPARABLE:g} (not supported: outside). With one calibration seed V_C holds the noise of draws, and "
     "there is no verdict.",
     f"Claim 4: the interval of the mean Spearman correlation over conditions is below {ALIKE} (not supported: above).",
 )

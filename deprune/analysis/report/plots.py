@@ -84,14 +84,14 @@ def _pattern_plots(evidence: Evidence) -> Iterator[Plot]:
 
 def _search_plots(subject: Subject) -> Iterator[Plot]:
     if len(subject.spread) and subject.spread["searches"].max() > 1:
-        caption = f"{subject.title.capitalize()} of the searches in each condition: mean (bar), range and variance."
+        caption = f"Searches in each condition by {subject.title}: mean (bar), range and variance."
         caption += _first_of(subject.spread, MAX_ROWS)
         figure = figures.search_spread(subject.values, subject.spread, subject.label)
         yield Plot(f"spread {subject.title}", "search", caption, figure)
     if len(subject.costs) and subject.costs["cost"].nunique() > 1:
         caption = (
-            f"{subject.title.capitalize()} against the cost of the search. Line: what no search beats; band: one standard "
-            "error of a difference."
+            f"Cost of the search and {subject.title}. Line: what no search beats; band: one standard error of a "
+            "difference."
         )
         higher = subject.response.startswith("accuracy")
         figure = figures.quality_cost(subject.costs, subject.label, higher_is_better=higher)
@@ -104,8 +104,8 @@ def _variance_plots(evidence: Evidence, subjects: list[Subject]) -> Iterator[Plo
     headlines += [p.headline.assign(subject=f"patterns of {p.model}") for p in evidence.patterns]
     if headlines:
         caption = (
-            "Shares of variance by origin. Lines above and below a bar: 95 % intervals of calibration and search. Right: "
-            "root-mean-square change when calibration (C) or search (S) alone moves to another level."
+            "Shares of variance by origin. Lines above and below a bar: 95 % intervals of calibration and search. "
+            "Right: root-mean-square change when calibration (C) or search (S) alone moves to another level."
         )
         figure = figures.variance_shares(pd.concat(headlines, ignore_index=True), _switches(evidence))
         yield Plot("shares", "variance", caption, figure)
@@ -114,7 +114,7 @@ def _variance_plots(evidence: Evidence, subjects: list[Subject]) -> Iterator[Plo
             values = subject.values.groupby(["model", "budget", "calibration", "search"], observed=True)
             means = values.agg(value=("value", "mean"), stderr=("stderr", "mean")).reset_index()
             caption = (
-                f"{subject.title.capitalize()} by calibration, one line per search; parallel lines mean no interaction."
+                f"How {subject.title} depends on the calibration, one line per search; parallel lines: no interaction."
             )
             yield Plot(f"interaction {subject.title}", "variance", caption, figures.interaction(means, subject.label))
     by_seeds = [table for s in subjects if s.decomposition and len(table := shares_by_seeds(s))]

@@ -56,7 +56,7 @@ def make_tables(evidence: Evidence, claims: tuple[Claim, ...]) -> list[Table]:
     tables = [*_run_tables(evidence), Table("claims", "claims", "The parts of every verdict.", _claims(claims))]
     tables += [*_pattern_tables(evidence), *_search_tables(evidence), *_variance_tables(evidence)]
     ranks = (
-        "Rank correlation of perplexity and accuracy over searches, with exact permutation p values; 1 is best in both."
+        "Rank correlation of perplexity and accuracy over searches, with exact permutation p values; rank 1 is best."
     )
     agreement = f"Rank correlation of searches between calibration configurations ({evidence.subjects[0].title})."
     checks = "Every average, variance and correlation printed in arXiv:2604.24938v1, and what its tables give."
@@ -90,8 +90,8 @@ def _pattern_tables(evidence: Evidence) -> Iterator[Table]:
 def _search_tables(evidence: Evidence) -> Iterator[Table]:
     gaps = evidence.gaps
     gains = (
-        "Gain of each complex search over one-shot on the same draw, and the share of one-shot's loss against the dense "
-        "model that it wins back; intervals hold for all searches together."
+        "Gain of each complex search over one-shot on the same draw, and the share of one-shot's loss against the "
+        "dense model that it wins back; intervals hold for all searches together."
     )
     spread = "Spread between searches within a condition; variance is the population variance."
     cost = "Quality against cost; on the front: no search is as good and as cheap."
