@@ -46,7 +46,7 @@ def interaction(values: pd.DataFrame, label: str) -> Figure:
         ax.set_title(condition_name(key))
         ax.set_xticks(range(len(names)), [short(n, 16) for n in names], rotation=30, ha="right", fontsize=7)
         ax.margins(x=0.08)
-    name_axes(figure, axes, "calibration", label)
+    name_axes(figure, "calibration", label)
     search_legend(figure, searches_of(values))
     return figure
 
@@ -113,7 +113,7 @@ def quality_cost(table: pd.DataFrame, label: str, *, higher_is_better: bool) -> 
         ax.set_title(condition_name(key))
         ax.margins(0.12)
     cost = {"n_evals": "losses asked for", "block_calls": "block calls", "search_seconds": "seconds of search"}
-    name_axes(figure, axes, cost[str(table["cost_unit"].iloc[0])], label)
+    name_axes(figure, cost[str(table["cost_unit"].iloc[0])], label)
     search_legend(figure, searches_of(table), lw=0)
     return figure
 

@@ -44,8 +44,8 @@ RULES = (
     "interval of the chance-corrected Jaccard similarity within a calibration draw is above "
     f"{ALIKE} (not supported: below).",
     "Claim 3, patterns and perplexity: the interval of log(V_C/V_S) is above 0 (not supported: below). Accuracy: it "
-    f"lies within ±log {COMPARABLE:g} (not supported: outside). With one calibration seed V_C holds the noise of draws, and "
-    "there is no verdict.",
+    f"lies within ±log {COMPARABLE:g} (not supported: outside). With one calibration seed V_C holds the noise of "
+    "draws, and there is no verdict.",
     f"Claim 4: the interval of the mean Spearman correlation over conditions is below {ALIKE} (not supported: above).",
 )
 

@@ -22,7 +22,7 @@ from rich.console import Console
 
 import deprune
 from deprune.analysis.frame import load
-from deprune.analysis.published import load_published
+from deprune.analysis.published import check_published, load_published
 from deprune.analysis.report.claims import RULES, judge
 from deprune.analysis.report.evidence import Evidence, gather, with_published_ranks
 from deprune.analysis.report.plots import Plot, make_plots
@@ -109,12 +109,14 @@ def _write_parts(evidence: Evidence, folder: Path) -> None:
     for table in tables:
         _write_table(table, folder / "tables")
     plots = [(plot, _write_plot(plot, folder / "figures")) for plot in make_plots(evidence)]
-    script = _template_text("sort.js")
+    checks, script = check_published(), _template_text("sort.js")
     page = _environment().get_template("report.html.j2").render(
         evidence=evidence,
         source=PUBLISHED if evidence.results.folder is None else "records of your own sweeps",
         claims=claims,
         rules=RULES,
+        checks=checks,
+        off=checks[~checks["agrees"]].to_dict("records"),
         tables={table.name: table for table in tables},
         plots=[(plot, file_name_of(plot.name), Markup(svg)) for plot, svg in plots],
         generator=GENERATOR,
