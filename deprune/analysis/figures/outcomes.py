@@ -16,6 +16,7 @@ from deprune.analysis.figures.style import (
     mark_of,
     name_axes,
     new_figure,
+    offsets,
     panels,
     plain_log_ticks,
     search_legend,
@@ -46,7 +47,7 @@ def interaction(values: pd.DataFrame, label: str) -> Figure:
         ax.set_title(condition_name(key))
         ax.set_xticks(range(len(names)), [short(n, 16) for n in names], rotation=30, ha="right", fontsize=7)
         ax.margins(x=0.08)
-    name_axes(figure, "calibration", label)
+    name_axes(axes, "calibration", label)
     search_legend(figure, searches_of(values))
     return figure
 
@@ -61,17 +62,27 @@ def search_spread(values: pd.DataFrame, spread: pd.DataFrame, label: str) -> Fig
         label: Name and unit of the response.
     """
     shown = spread.head(MAX_ROWS).reset_index(drop=True)
-    figure, axes = new_figure(1.3 + 0.26 * len(shown))
+    figure, axes = new_figure(1.3 + 0.3 * len(shown))
     ax = axes[0, 0]
+    shifts = dict(zip(searches_of(values), offsets(len(searches_of(values)), 0.44), strict=True))
     keyed = values.groupby(["model", "budget", "calib_config"], observed=True)
     for i, row in shown.iterrows():
         ax.plot([row["low"], row["high"]], [i, i], color=QUIET, lw=1, zorder=1)
-        ax.plot(row["mean"], i, marker="|", ms=11, color=INK, zorder=2)
+        ax.plot(row["mean"], i, marker="|", ms=14, color=INK, zorder=2)
         for search, part in keyed.get_group((row["model"], row["budget"], row["calib_config"])).groupby(
             "search", observed=True
         ):
             colour, marker = mark_of(str(search))
-            ax.plot(part["value"].mean(), i, marker=marker, color=colour, mec=INK, mew=0.4, alpha=0.9, zorder=3)
+            ax.plot(
+                part["value"].mean(),
+                i + shifts[str(search)],
+                marker=marker,
+                color=colour,
+                mec=INK,
+                mew=0.4,
+                alpha=0.9,
+                zorder=3,
+            )
         noise = row["variance_without_noise"]
         corrected = "" if math.isnan(noise) else f" ({noise:.3g})"
         ax.annotate(f"{row['variance']:.3g}{corrected}", (1.01, i), xycoords=("axes fraction", "data"), va="center",
@@ -113,7 +124,7 @@ def quality_cost(table: pd.DataFrame, label: str, *, higher_is_better: bool) -> 
         ax.set_title(condition_name(key))
         ax.margins(0.12)
     cost = {"n_evals": "losses asked for", "block_calls": "block calls", "search_seconds": "seconds of search"}
-    name_axes(figure, cost[str(table["cost_unit"].iloc[0])], label)
+    name_axes(axes, cost[str(table["cost_unit"].iloc[0])], label)
     search_legend(figure, searches_of(table), lw=0)
     return figure
 

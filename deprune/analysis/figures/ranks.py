@@ -51,7 +51,7 @@ def rank_agreement(pairs: pd.DataFrame, correlations: pd.DataFrame) -> Figure:
         distinct = f"{row['distinct']:.0f} distinct of {n}" if row["distinct"] else f"{n} searches"
         ax.set_title(f"{condition_name(key)}\n{text}; {distinct}")
         ax.set(xlim=(0.4, n + 0.6), ylim=(0.4, n + 0.6), xticks=range(1, n + 1), yticks=range(1, n + 1))
-    name_axes(figure, "rank by perplexity (1 is best)", "rank by accuracy (1 is best)")
+    name_axes(axes, "rank by perplexity (1 is best)", "rank by accuracy (1 is best)")
     search_legend(figure, searches_of(pairs), lw=0)
     return figure
 
@@ -74,6 +74,6 @@ def values_against_each_other(values: pd.DataFrame, labels: tuple[str, str]) -> 
                 elinewidth=0.6, mec=INK, mew=0.4, alpha=0.85,
             )  # fmt: skip
         ax.set_title(condition_name(key))
-    name_axes(figure, *labels)
+    name_axes(axes, *labels)
     search_legend(figure, searches_of(values), lw=0)
     return figure

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
+from textwrap import wrap
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
@@ -19,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from deprune.analysis.frame import SEARCHES
+from deprune.analysis.types import Array
 
 CALIBRATION, SEARCH, BOTH, SEED, CONDITION = "#0072B2", "#E69F00", "#CC79A7", "#FFFFFF", "#D9D9D9"
 INK, QUIET = "#222222", "#8A8A8A"
@@ -102,10 +104,18 @@ def plain_log_ticks(axis: Any) -> None:
     axis.set_minor_formatter(lambda *_: "")
 
 
-def name_axes(figure: Figure, x: str, y: str) -> None:
-    """Names the axes of all panels once."""
-    figure.supxlabel(x, fontsize=RC["axes.labelsize"])
-    figure.supylabel(y, fontsize=RC["axes.labelsize"])
+def name_axes(axes: list[Axes], x: str, y: str) -> None:
+    """Names the axes of a grid of panels on its outer side only."""
+    columns = axes[0].get_gridspec().ncols
+    for ax in axes[-columns:]:
+        ax.set_xlabel(x)
+    for ax in axes[::columns]:
+        ax.set_ylabel("\n".join(wrap(y, 26)))
+
+
+def offsets(n: int, width: float) -> Array:
+    """Returns small shifts that keep n markers apart where their values are equal."""
+    return width * (np.arange(n) / max(n - 1, 1) - 0.5)
 
 
 def searches_of(table: pd.DataFrame) -> list[str]:

@@ -77,10 +77,11 @@ class Claim:
 
     @property
     def reason(self) -> str:
-        """One sentence: how many parts say what."""
-        counts = {v: sum(p.verdict == v for p in self.parts) for v in (SUPPORTED, NOT_SUPPORTED, UNDECIDED)}
-        said = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
-        return self.parts[0].reason if len(self.parts) == 1 else f"Of {len(self.parts)} parts: {said}."
+        """The reason where there is one part; else which parts say what."""
+        if len(self.parts) == 1:
+            return self.parts[0].reason
+        said = {v: [p.subject for p in self.parts if p.verdict == v] for v in (SUPPORTED, NOT_SUPPORTED, UNDECIDED)}
+        return " ".join(f"{verdict.capitalize()}: {', '.join(parts)}." for verdict, parts in said.items() if parts)
 
 
 def judge(evidence: Evidence) -> tuple[Claim, ...]:

@@ -96,7 +96,7 @@ def _search_tables(evidence: Evidence) -> Iterator[Table]:
     spread = "Spread between searches within a condition; variance is the population variance."
     cost = "Quality against cost; on the front: no search is as good and as cheap."
     consensus = "Mean Jaccard similarity of pairs of runs, with what chance gives."
-    yield Table("gains", "search", gains, _by_subject(evidence, lambda subject: subject.gains))
+    yield Table("gains", "search", gains, _by_subject(evidence, _gains))
     yield Table("spread", "search", spread, _by_subject(evidence, lambda subject: subject.spread))
     yield Table("cost", "search", cost, _by_subject(evidence, lambda subject: subject.costs))
     yield Table("consensus", "search", consensus, evidence.consensus)
@@ -140,6 +140,10 @@ def _ratio(subject: Subject) -> pd.DataFrame:
     row = {"log_ratio": ratio.log, "low": ratio.low, "high": ratio.high, "verdict": ratio.verdict}
     counts = {"runs": len(panel.values), "draws": panel.n_draws, "seeds": panel.n_seeds}
     return pd.DataFrame([row | counts | {"estimator": subject.decomposition.estimate.estimator}])
+
+
+def _gains(subject: Subject) -> pd.DataFrame:
+    return pd.DataFrame() if subject.is_part else subject.gains
 
 
 def _classical(subject: Subject) -> pd.DataFrame:
