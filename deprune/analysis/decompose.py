@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from deprune.analysis.estimators import CROSS_REPLICATE, Estimate, estimate
-from deprune.analysis.frame import FACTORS, Results
+from deprune.analysis.estimators import CROSS_REPLICATE, Estimate, cross_replicate, estimate
+from deprune.analysis.frame import Results
 from deprune.analysis.headline import (
     NOT_IDENTIFIED,
     Ratio,
@@ -28,9 +28,10 @@ from deprune.analysis.headline import (
 )
 from deprune.analysis.intervals import MIN_DRAWS, resample
 from deprune.analysis.items import ItemNoise, item_noise, load_items
-from deprune.analysis.panel import Panel, alias_table, build_panel
+from deprune.analysis.panel import SEARCH, Panel, alias_table, build_panel
 from deprune.analysis.parts import calibration_parts
 from deprune.analysis.permute import permutation_tests
+from deprune.analysis.reading import FACTORS
 from deprune.analysis.responses import Response, response
 from deprune.errors import AnalysisError
 
@@ -101,7 +102,8 @@ def decompose(
     items = _item_noise(results, panel, chosen, point) if over_items else None
     if items is not None:
         point = replace(point, products=point.products - items.products, seed=point.seed - items.seed)
-    resampled = Resampled(np.append(point.terms, point.seed), *resample(panel, point, n_resamples, rng, items))
+    centre, resamples = resample(panel, point, n_resamples, rng, items)
+    resampled = Resampled(np.append(point.terms, point.seed), centre, resamples, point.degrees)
     label = {"estimator": point.estimator + (", noise of items subtracted" if items is not None else "")}
     unit = {"unit": chosen.unit}
     return Decomposition(
@@ -157,11 +159,37 @@ def leave_one_out(runs: pd.DataFrame, chosen: Response, panel: Panel) -> pd.Data
     return pd.DataFrame(rows)
 
 
+def headline_by_seeds(results: Results, name: str) -> pd.DataFrame:
+    """Recomputes the headline from the first two seeds, three, and so on: have the shares settled?
+
+    Returns:
+        `seeds`, `quantity`, `variance` and `share`, by the cross-replicate estimator.
+
+    Raises:
+        AnalysisError: The grid is not complete, or has one seed.
+    """
+    panel = build_panel(results.runs, response(results, name).values.rename(name))
+    rows = []
+    for n_seeds in range(2, max(panel.n_seeds, 2) + 1):
+        kept = panel.seeds < n_seeds
+        first = replace(
+            panel, values=panel.values[kept], cells=panel.cells[kept], seeds=panel.seeds[kept],
+            draws=panel.draws[kept], rows=panel.rows[kept],
+        )  # fmt: skip
+        point = cross_replicate(first)
+        values = quantities(first, np.append(point.terms, point.seed))
+        total = float(np.sum(list(values.values())))
+        rows += [(n_seeds, quantity, float(v), float(v) / total) for quantity, v in values.items()]
+    return pd.DataFrame(rows, columns=["seeds", "quantity", "variance", "share"])
+
+
 def _notes(panel: Panel, chosen: Response, point: Estimate) -> list[str]:
     notes = [f"{point.estimator}: {point.bias}."] if point.bias else []
     missing = [what for what, there in (("calibration configuration", panel.calibration),) if not there]
-    missing += ["search"] if "search" not in panel.grid.factors else []
+    missing += [] if SEARCH in panel.grid.factors else ["search"]
     notes += [f"There is one {what} only, so calibration and search are {NOT_IDENTIFIED}." for what in missing]
+    if _rivals_have_other_draws(panel):
+        notes.append("Searches of the same configuration and seed do not share a draw, so their noise is compared too.")
     if panel.n_draws < MIN_DRAWS:
         notes.append(
             f"There are {panel.n_draws} independent calibration draws only: intervals are descriptive and cover less "
@@ -173,3 +201,9 @@ def _notes(panel: Panel, chosen: Response, point: Estimate) -> list[str]:
         notes.append(f"{n_diverged} runs diverged and count with the capped perplexity.")
     pairs = alias_table(panel.rows).itertuples(index=False)
     return [*notes, *(f"{a} and {b} occur in {n} of {of} combinations." for a, b, n, of in pairs)]
+
+
+def _rivals_have_other_draws(panel: Panel) -> bool:
+    others = [panel.rows[f].astype(str).to_numpy() for f in FACTORS if f != SEARCH]
+    rivals = pd.DataFrame({str(i): column for i, column in enumerate([*others, panel.seeds])})
+    return bool(pd.Series(panel.draws).groupby([rivals[c] for c in rivals]).nunique().max() > 1)

@@ -33,6 +33,7 @@ class Estimate:
         seed: Variance of a run within its cell: calibration draw and search seed.
         draw: The part of `seed` that a calibration draw shares; NaN where it is not told apart.
         order: Highest order of the terms that were estimated.
+        degrees: Degrees of freedom that are left for the variance of draws, or of runs where draws are not told apart.
         bias: What is known to be wrong with the numbers; empty for unbiased ones.
     """
 
@@ -41,6 +42,7 @@ class Estimate:
     products: Array
     seed: float
     order: int
+    degrees: int
     draw: float = np.nan
     bias: str = ""
 
@@ -92,9 +94,9 @@ def cross_replicate(panel: Panel) -> Estimate:
         estimator=CROSS_REPLICATE,
         products=products,
         seed=seed,
-        draw=_draw(panel),
-        order=len(panel.grid.factors),
-    )
+        draw=_draw(panel), order=len(panel.grid.factors),
+        degrees=panel.n_draws - panel.n_draws // panel.n_seeds,
+    )  # fmt: skip
 
 
 def cross_terms(grid: Grid, cube: Array) -> Array:
@@ -156,6 +158,7 @@ def plain(panel: Panel) -> Estimate:
     seed = float(seed_variance(cube).sum()) if panel.n_seeds > 1 else 0.0
     return Estimate(
         grid=panel.grid, estimator=PLAIN, products=b.T @ b, seed=seed, order=len(panel.grid.factors),
+        degrees=max(panel.n_draws - panel.n_draws // panel.n_seeds, 1),
         bias="biased upwards: the noise of the seeds is in every component",
     )  # fmt: skip
 
@@ -187,7 +190,8 @@ def fit_then_decompose(panel: Panel, order: int | None = None) -> Estimate:
         bias.append(f"interactions above order {order} are taken to be zero")
     return Estimate(
         grid=panel.grid, estimator=name, products=products, seed=float((fit.draw + fit.residual).sum()),
-        order=order, draw=float(fit.draw.sum()) if model.has_draws else np.nan, bias="; ".join(bias),
+        order=order, degrees=model.degrees, draw=float(fit.draw.sum()) if model.has_draws else np.nan,
+        bias="; ".join(bias),
     )  # fmt: skip
 
 

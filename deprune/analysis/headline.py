@@ -44,11 +44,13 @@ class Resampled:
         point: `(n_terms + 1,)`.
         centre: `(n_terms + 1,)`.
         resamples: `(n, n_terms + 1)`.
+        degrees: Degrees of freedom of the draws, which widen the intervals.
     """
 
     point: Array
     centre: Array
     resamples: Array
+    degrees: int
 
     @property
     def stacked(self) -> Array:
@@ -86,8 +88,10 @@ def headline_table(panel: Panel, resampled: Resampled) -> pd.DataFrame:
     rows = []
     for name, variance in values.items():
         row = {"quantity": name, "variance": float(variance[0]), "sd": _sd(variance[0])}
-        row |= _share("share", _divide(variance, total))
-        rows.append(row if name == "V_condition" else row | _share("share_within", _divide(variance, within)))
+        row |= _share("share", _divide(variance, total), resampled.degrees)
+        if name != "V_condition":
+            row |= _share("share_within", _divide(variance, within), resampled.degrees)
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -102,12 +106,12 @@ def component_table(grid: Grid, resampled: Resampled) -> pd.DataFrame:
     for i in range(1, len(names)):
         row = {"term": names[i], "order": orders[i], "df": int(degrees[i])}
         row |= {"sigma2": float(resampled.point[i]), "sd": _sd(resampled.point[i])}
-        rows.append(row | _share("share", shares[:, i]))
+        rows.append(row | _share("share", shares[:, i], resampled.degrees))
     return pd.DataFrame(rows)
 
 
-def _share(name: str, stacked: Array) -> dict[str, float]:
-    low, high = interval_of_share(float(stacked[0]), float(stacked[1]), stacked[2:])
+def _share(name: str, stacked: Array, degrees: int) -> dict[str, float]:
+    low, high = interval_of_share(stacked, degrees)
     return {name: float(stacked[0]), f"{name}_low": low, f"{name}_high": high}
 
 
@@ -126,7 +130,7 @@ def ratio(panel: Panel, resampled: Resampled) -> Ratio:
     values = quantities(panel, resampled.stacked)
     if "V_C" not in values or "V_S" not in values:
         return Ratio(log=math.nan, low=math.nan, high=math.nan, verdict=NOT_IDENTIFIED)
-    log, low, high = interval_of_log_ratio(values["V_C"], values["V_S"])
+    log, low, high = interval_of_log_ratio(values["V_C"], values["V_S"], resampled.degrees)
     if math.isnan(low):
         return Ratio(log=log, low=low, high=high, verdict=NO_INTERVAL)
     verdict = VERDICTS[0] if low > 0 else VERDICTS[1] if high < 0 else VERDICTS[2]

@@ -3,7 +3,8 @@
 Runs of one draw are not independent, so rows are never resampled. Resampling adds noise to a statistic that is
 quadratic in it, so the ordinary percentile interval is wrong; here the estimator is recomputed around a centre whose
 components are the estimated ones, and the interval is the estimate minus the quantiles of its error
-there (the basic interval), on the logit scale for shares and the log scale for the ratio.
+there (the basic interval), on the logit scale for shares and the log scale for the ratio, and a little wider for
+the draws being few.
 
 Source: own; coverage is measured in `experiments/statistics`.
 """
@@ -11,6 +12,7 @@ Source: own; coverage is measured in `experiments/statistics`.
 from __future__ import annotations
 
 import numpy as np
+from scipy import stats
 from scipy.special import expit, logit
 
 from deprune.analysis.estimators import (
@@ -108,48 +110,64 @@ def _shrinkage(raw: Array, estimated: Array) -> Array:
     return np.minimum(factors, 1.0)
 
 
-def interval_of_share(estimated: float, centre: float, resampled: Array) -> tuple[float, float]:
+def interval_of_share(values: Array, degrees: float) -> tuple[float, float]:
     """Returns the basic interval of a share, on the logit scale where that exists.
 
     Where the estimate or more than a fortieth of the resamples are not positive there is no
     logit, and the interval is formed on the plain scale and cut at 0 and 1.
+
+    Args:
+        values: The estimate, the share at the centre, then the resamples, `(n + 2,)`.
+        degrees: Degrees of freedom of the draws.
     """
-    if not len(resampled):
+    if len(values) == 2:
         return np.nan, np.nan
-    tail = (1 - LEVEL) / 2
-    quantiles = np.quantile(resampled, [tail, 1 - tail])
-    if min(estimated, centre, quantiles[0]) > 0 and max(estimated, centre, quantiles[1]) < 1:
-        errors = logit(np.clip(resampled, 1e-12, 1 - 1e-12)) - logit(centre)
-        high, low = logit(estimated) - np.quantile(errors, [tail, 1 - tail])
+    if min(values[0], values[1], *_tails(values[2:])) > 0 and max(values[0], values[1], *_tails(values[2:])) < 1:
+        low, high = _basic(logit(np.clip(values, 1e-12, 1 - 1e-12)), degrees)
         return float(expit(low)), float(expit(high))
-    high, low = estimated - (quantiles - centre)
+    low, high = _basic(values, degrees)
     return float(np.clip(low, 0, 1)), float(np.clip(high, 0, 1))
 
 
-def interval_of_log_ratio(above: Array, below: Array) -> tuple[float, float, float]:
+def interval_of_log_ratio(above: Array, below: Array, degrees: float) -> tuple[float, float, float]:
     """Returns log(above / below) with its basic interval.
 
     Args:
         above: A variance: its estimate, its value at the centre, then its resamples, `(n + 2,)`.
         below: The same of another.
+        degrees: Degrees of freedom of the draws.
 
     Returns:
         The logarithm, and the ends. Where a variance may be zero, the ends are those of the two
         intervals on the plain scale, divided: wider than need be.
     """
-    tail = (1 - LEVEL) / 2
     point = _log(above[0]) - _log(below[0]) if max(above[0], below[0]) > 0 else np.nan
     if len(above) == 2:
         return point, np.nan, np.nan
-    if min(min(v[0], v[1], np.quantile(v[2:], tail)) for v in (above, below)) > 0:
+    if min(min(*v[:2], *_tails(v[2:])) for v in (above, below)) > 0:
         tiny = np.finfo(float).tiny
-        logs = np.log(np.maximum(above[1:], tiny) / np.maximum(below[1:], tiny))
-        high, low = point - (np.quantile(logs[1:], [tail, 1 - tail]) - logs[0])
-        return point, float(low), float(high)
-    (a_high, a_low), (b_high, b_low) = (v[0] - (np.quantile(v[2:], [tail, 1 - tail]) - v[1]) for v in (above, below))
+        return point, *_basic(np.log(np.maximum(above, tiny)) - np.log(np.maximum(below, tiny)), degrees)
+    (a_low, a_high), (b_low, b_high) = _basic(above, degrees), _basic(below, degrees)
     low = _log(a_low) - _log(b_high) if a_low > 0 else -np.inf
     high = _log(a_high) - _log(b_low) if b_low > 0 else np.inf
     return point, low, high
+
+
+def _tails(resamples: Array) -> tuple[float, float]:
+    low, high = np.quantile(resamples, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def _basic(values: Array, degrees: float) -> tuple[float, float]:
+    """Returns the estimate minus the quantiles of the resamples' errors.
+
+    The variance of the draws is itself estimated, so the quantiles are taken away from the median by what
+    Student's t is wider than the normal distribution.
+    """
+    errors = values[2:] - values[1]
+    middle, widening = float(np.median(errors)), stats.t.ppf(0.975, degrees) / stats.norm.ppf(0.975)
+    low, high = (middle + widening * (q - middle) for q in _tails(errors))
+    return float(values[0] - high), float(values[0] - low)
 
 
 def _log(value: float) -> float:

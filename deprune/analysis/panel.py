@@ -10,8 +10,8 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from deprune.analysis.frame import FACTORS
 from deprune.analysis.grid import Grid
+from deprune.analysis.reading import FACTORS
 from deprune.analysis.types import Array
 from deprune.errors import AnalysisError
 from deprune.nearest import unknown_name
@@ -212,7 +212,8 @@ def _choose(
 ) -> tuple[str, ...]:
     varying = [f for f in FACTORS if len(columns[f][1]) > 1]
     if factors is None:
-        notes += [f"{f} has one level, {columns[f][1][0]}, and no part." for f in FACTORS if f not in varying]
+        single = {f: names[0] for f, (_, names) in columns.items() if f not in varying}
+        notes += [f"{f} has a single level, {level}, and is no factor here." for f, level in single.items()]
         chosen = _join_gaps(columns, varying, notes)
     else:
         chosen = _checked(columns, factors, varying)

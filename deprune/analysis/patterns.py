@@ -87,7 +87,8 @@ def decompose_patterns(results: Results, model: str, *, n_resamples: int = 500, 
     panel = _panel(results, model)
     rng = np.random.default_rng(seed)
     point = estimate(panel)
-    resampled = Resampled(np.append(point.terms, point.seed), *resample(panel, point, n_resamples, rng))
+    centre, resamples = resample(panel, point, n_resamples, rng)
+    resampled = Resampled(np.append(point.terms, point.seed), centre, resamples, point.degrees)
     label = {"unit": "blocks", "estimator": point.estimator}
     factors = factor_table(panel, resampled.point)
     factors["switch_difference"] = factors.pop("switch_rms") ** 2
@@ -167,7 +168,7 @@ def _consensus_rows(runs: pd.DataFrame, masks: Array) -> list[dict[str, object]]
             value, low, high = _jackknife(jaccard, [(pairs, 1.0)], draws)
             corrected = (value - chance["chance"]) / (1 - chance["chance"]) if chance["chance"] < 1 else np.nan
             counts = {"pairs": int(pairs.sum()), "draws": len(np.unique(draws))}
-            row = {"kind": kind, "jaccard": value, "low": low, "high": high, **chance}
+            row = {"kind": kind, "jaccard": value, "low": max(low, 0.0), "high": min(high, 1.0), **chance}
             rows.append(row | {"corrected": corrected} | counts)
     if len(rows) > 1 and rows[1]["kind"] == "within search":
         signed = [(kinds["within calibration"], 1.0), (kinds["within search"], -1.0)]

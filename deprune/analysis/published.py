@@ -59,8 +59,7 @@ def load_published() -> Results:
     for name in CATEGORIES:
         runs[name] = pd.Categorical(runs[name], ordered_levels(name, set(runs[name].dropna())))
     scores = pd.concat([_accuracy_scores(accuracy), _perplexity_scores(perplexity)], ignore_index=True)
-    excluded = dict.fromkeys(("damaged", "other schema", "duplicate", "not done", "failed"), 0)
-    return Results(runs=runs, scores=scores, failures=pd.DataFrame(columns=["run_id", "reason"]), excluded=excluded)
+    return Results(runs=runs, scores=scores, failures=pd.DataFrame(columns=["run_id", "reason"]), excluded={})
 
 
 def _runs(rows: pd.DataFrame) -> pd.DataFrame:
@@ -176,3 +175,32 @@ def _check_times() -> pd.DataFrame:
     rows = read_table("table3_search_time").merge(read_table("table1_rows"), on=[*KEY, "objective"])
     rows = rows.rename(columns={"avg_accuracy": "printed", "avg_printed": "recomputed"})
     return rows[[*KEY, "printed", "recomputed"]].assign(source="Table 3, average accuracy", digits=2)
+
+
+def published_remarks() -> pd.DataFrame:
+    """Returns where the paper's prose and its tables, or two of its tables, do not go together.
+
+    Returns:
+        One row per case: the `model`, `budget` and `search` that it is about, what was `said`, and what is `found`.
+    """
+    rows = read_table("table1_rows")
+    pruned, dense = rows[rows["budget"] > 0], rows[rows["budget"] == 0]
+    better = pruned.merge(dense[["model", "margin"]], on="model", suffixes=("", "_dense"))
+    better = better[better["margin"] < better["margin_dense"]]
+    found = "pruned " + better["margin"].astype(str) + " is better than dense " + better["margin_dense"].astype(str)
+    remarks = [better.assign(said="the margin measures what pruning costs", found=found)]
+    spread = pruned.groupby(["model", "budget"])["avg_printed"].agg(np.ptp).reset_index(name="spread")
+    spread = spread[spread["spread"] > 3]
+    found = "the range over searches is " + spread["spread"].map("{:.2f}".format) + " points"
+    remarks.append(spread.assign(search="", said="searches differ by 1 to 3 points", found=found))
+    remarks += [_copies("table1_accuracy", "accuracy"), _copies("table2_perplexity", "perplexity")]
+    return pd.concat(remarks)[[*KEY, "said", "found"]].reset_index(drop=True)
+
+
+def _copies(name: str, column: str) -> pd.DataFrame:
+    table = read_table(name)
+    objective = table.loc[table["budget"] > 0, "objective"].iloc[0]
+    entries = table.assign(entries=table[column].astype(str)).groupby(KEY)["entries"].agg(" ".join).reset_index()
+    copies = entries.groupby(["model", "budget", "entries"])["search"].agg(", ".join).reset_index()
+    copies = copies[copies["search"].str.contains(",")]
+    return copies.assign(said="seven searches give seven results", found=f"equal in every column under {objective}")

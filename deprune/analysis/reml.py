@@ -74,6 +74,11 @@ class MixedModel:
         degrees = self.design.shape[0] - self.design.shape[1]
         return len(d) > 0 and (degrees > len(d) or float(np.ptp(d)) > 1e-8 * float(d.max()))
 
+    @property
+    def degrees(self) -> int:
+        """Residual degrees of freedom between draws, or of all runs where draws are not told apart."""
+        return len(self._spectrum[0]) if self.has_draws else self.design.shape[0] - self.design.shape[1]
+
     def fit(self, responses: Array) -> MixedFit:
         """Fits by restricted maximum likelihood.
 

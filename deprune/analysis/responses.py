@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -70,6 +70,12 @@ def response(results: Results, name: str) -> Response:
     diverged = (wide > LOG_PERPLEXITY_CAP).any(axis=1)
     values = wide.clip(upper=LOG_PERPLEXITY_CAP).mean(axis=1, skipna=False)
     return Response(name, "nats per token", values, tasks, diverged)
+
+
+def without_diverged(results: Results) -> Results:
+    """Returns the results without diverged runs, to show an analysis with and without them."""
+    kept = results.runs[~response(results, "log perplexity").diverged]
+    return replace(results, runs=kept, scores=results.scores[results.scores["run_id"].isin(kept.index)])
 
 
 def diverged_by_level(results: Results, factors: tuple[str, ...]) -> pd.DataFrame:

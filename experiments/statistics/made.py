@@ -29,10 +29,10 @@ def make_runs(
     levels = {**LEVELS, **levels}
     frame = pd.DataFrame(itertools.product(*levels.values(), range(n_seeds)), columns=[*levels, "calib_seed"])
     shared = ["model", "calib_dataset", "calib_seed"] + (["budget", "objective"] if own_draws else [])
-    frame["calib_sample_id"] = frame[shared].astype(str).agg("/".join, axis=1)
+    frame["calib_sample_id"] = ["/".join(map(str, row)) for row in frame[shared].to_numpy()]
     frame["draw_id"] = frame["calib_sample_id"]
     parts = ["objective", "calib_dataset", "calib_samples", "calib_seq_len"]
-    frame["calib_config"] = frame[parts].astype(str).agg(" ".join, axis=1)
+    frame["calib_config"] = [" ".join(map(str, row)) for row in frame[parts].to_numpy()]
     frame = frame.assign(
         run_id=[f"r{i}" for i in range(len(frame))], search_seed=pd.NA, is_dense=False, status="done", unit="nat/token",
         device="CPU", eval_limit=pd.NA, model_revision="1", subset=pd.NA, subset_hash=pd.NA, calib_value=np.nan,

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -109,8 +110,7 @@ SCENARIOS = {
 
 def simulate(scenario: Scenario, rng: np.random.Generator) -> tuple[Panel, np.ndarray | None, dict[str, float]]:
     """Returns a simulated panel, the answers to items where there are any, and the true variances."""
-    runs = make_runs(scenario.levels, scenario.seeds, scenario.own_draws)
-    full = build_panel(runs, pd.Series(0.0, index=runs.index, name="response"))
+    runs, full = _empty(tuple(scenario.levels.items()), scenario.seeds, scenario.own_draws)
     truth = {term: v for term, v in scenario.truth.items() if {*term} <= {*full.grid.factors}}
     cells = make_cells(full.grid, truth, rng)
     noise = _draw_effect(full, scenario, rng) + np.sqrt(scenario.run) * rng.standard_normal(len(full.cells))
@@ -126,6 +126,15 @@ def simulate(scenario: Scenario, rng: np.random.Generator) -> tuple[Panel, np.nd
     return panel, answers, {name: float(value) for name, value in values.items()}
 
 
+@cache
+def _empty(
+    levels: tuple[tuple[str, tuple[object, ...]], ...], seeds: int, own_draws: bool
+) -> tuple[pd.DataFrame, Panel]:
+    """Returns the runs of a full sweep and their panel, with zeros for responses."""
+    runs = make_runs(dict(levels), seeds, own_draws)
+    return runs, build_panel(runs, pd.Series(0.0, index=runs.index, name="response"))
+
+
 def _draw_effect(panel: Panel, scenario: Scenario, rng: np.random.Generator) -> np.ndarray:
     if not scenario.nested:
         return np.sqrt(scenario.draw) * rng.standard_normal(panel.n_draws)[panel.draws]
@@ -137,11 +146,12 @@ def _draw_effect(panel: Panel, scenario: Scenario, rng: np.random.Generator) -> 
 
 
 def _answer(panel: Panel, n: int, rng: np.random.Generator) -> tuple[np.ndarray, Panel]:
-    """Every model answers the same items; a right answer is likelier on easy items and for better models."""
+    """Every model answers the same items; models of one cell, whatever their seed, fail on similar ones."""
     ability = np.clip(0.6 + (panel.values - panel.values.mean()) / 100, 0.02, 0.98)
     shared, own = rng.standard_normal(n), rng.standard_normal((len(ability), n))
+    alike = rng.standard_normal((panel.grid.n_cells, n))[panel.cells]
     # The latent variable is standard normal for a random item, so the expected accuracy is the ability.
-    latent = np.sqrt(0.4) * shared + np.sqrt(0.6) * own
+    latent = np.sqrt(0.4) * shared + np.sqrt(0.4) * alike + np.sqrt(0.2) * own
     correct = (latent < stats.norm.ppf(ability)[:, None]).astype(np.uint8)
     return correct, replace(panel, values=100 * correct.mean(axis=1))
 
@@ -184,29 +194,36 @@ def _once(scenario: Scenario, rng: np.random.Generator) -> dict[str, object]:
     if answers is not None:
         items = item_noise(panel, {"task": answers})
         point = replace(point, products=point.products - items.products, seed=point.seed - items.seed)
-    resampled = Resampled(np.append(point.terms, point.seed), *resample(panel, point, N_RESAMPLES, rng, items))
+    centre, resamples = resample(panel, point, N_RESAMPLES, rng, items)
+    resampled = Resampled(np.append(point.terms, point.seed), centre, resamples, point.degrees)
     values, total = quantities(panel, resampled.stacked), resampled.stacked.sum(axis=1)
     whole = sum(truth.values())
     result: dict[str, object] = {"estimator": point.estimator, "verdict": ratio(panel, resampled).verdict}
     for name in ("V_C", "V_S", "V_CS", "V_seed"):
         share = values[name] / total
-        low, high = interval_of_share(float(share[0]), float(share[1]), share[2:])
+        low, high = interval_of_share(share, point.degrees)
         result[name] = {
             "truth": truth[name], "estimate": values[name][0], "share_truth": truth[name] / whole, "low": low,
             "high": high,
         }  # fmt: skip
-    log, low, high = interval_of_log_ratio(values["V_C"], values["V_S"])
+    log, low, high = interval_of_log_ratio(values["V_C"], values["V_S"], point.degrees)
     with np.errstate(divide="ignore"):
         true_log = float(np.log(truth["V_C"]) - np.log(truth["V_S"]))
     result["log ratio"] = {"truth": true_log, "estimate": log, "share_truth": true_log, "low": low, "high": high}
-    result["p"] = {
-        "calibration": permutation_p(panel, "calibration", N_PERMUTATIONS, rng),
-        "search": permutation_p(panel, "search", N_PERMUTATIONS, rng), **_rows_as_independent(panel),
-    }  # fmt: skip
+    result["p"] = {**_permuted(panel, truth, rng), **rows_as_independent(panel)}
     return result
 
 
-def _rows_as_independent(panel: Panel) -> dict[str, float]:
+def _permuted(panel: Panel, truth: Mapping[str, float], rng: np.random.Generator) -> dict[str, float]:
+    """Returns the permutation p values of the effects that are not there; those of others tell nothing here."""
+    effects = {"calibration": "V_C", "search": "V_S"}
+    return {
+        effect: permutation_p(panel, effect, N_PERMUTATIONS, rng) if truth[quantity] == 0 else np.nan
+        for effect, quantity in effects.items()
+    }
+
+
+def rows_as_independent(panel: Panel) -> dict[str, float]:
     """Returns what the F tests of a two-way table of a balanced grid say that takes rows for independent."""
     if not panel.is_complete:
         return {"rows_dataset": np.nan, "rows_search": np.nan}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -14,9 +15,10 @@ import pytest
 
 from deprune.analysis import decompose, load, response, response_names
 from deprune.analysis.decompose import Decomposition
-from deprune.analysis.responses import LOG_PERPLEXITY_CAP, diverged_by_level
+from deprune.analysis.responses import LOG_PERPLEXITY_CAP, diverged_by_level, without_diverged
 from deprune.errors import AnalysisError, DataError
 from deprune.record import MetricRow, ResultStore
+from tests.conftest import ROOT
 from tests.test_record import make_record
 
 MALICIOUS = "<script>alert('x')</script>'; DROP TABLE runs;--"
@@ -28,7 +30,7 @@ def make(run_id: str, **changes: Any) -> Any:
         "is_dense": False, "status": "done", "subset": "0110", "subset_hash": run_id, "search": "greedy",
         "calib_dataset": "c4", "objective": "nll", "calib_seed": 0, "search_seed": None, "calib_sample_id": "d0",
         "calib_value": 2.0, "calib_value_dense": 1.5, "accuracy": 0.5, "stores": {"downstream": "tiny"},
-        "environment": {"device": "CPU"},
+        "environment": {"device": "CPU"}, "warnings": (), "metrics": (),
         "measured": {"seconds": {"search": 2.0}, "evaluations": {"block_calls": 7}, "peak_memory_bytes": 1},
     }  # fmt: skip
     return make_record(run_id=run_id, **{**defaults, **changes})
@@ -53,8 +55,9 @@ def write_grid(folder: Path, n_seeds: int = 2) -> None:
                 subset = f"{bits}{seed}{dataset}{search}"  # one file per run
                 ResultStore(folder).put(
                     make(
-                        f"{dataset}-{search}-{seed}", calib_dataset=dataset, search=search, calib_seed=seed, subset=subset,
-                        calib_sample_id=f"{dataset}/{seed}", metrics=(row("task", "acc", correct.count("1") / 8),),
+                        f"{dataset}-{search}-{seed}", calib_dataset=dataset, search=search, calib_seed=seed,
+                        subset=subset, calib_sample_id=f"{dataset}/{seed}",
+                        metrics=(row("task", "acc", correct.count("1") / 8),),
                     )
                 )  # fmt: skip
                 answers = {"task, first 4": {"metrics": {"acc": {"value": 0, "stderr": 0, "correct": correct}}}}
@@ -102,9 +105,7 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
     failure.write_text(json.dumps({"exception": "OutOfMemory", "reason": "no memory", "search": "beam", "new key": 1}))
     results = load(tmp_path)
     assert results.excluded == {"damaged": 3, "other schema": 1, "duplicate": 1, "not done": 1, "failed": 1}
-    assert results.summary == (
-        "1 runs read; left out: 3 damaged, 1 other schema, 1 duplicate, 1 not done, 1 failed."
-    )
+    assert results.summary == ("1 runs read; left out: 3 damaged, 1 other schema, 1 duplicate, 1 not done, 1 failed.")
     assert results.failures["reason"].tolist() == ["no memory"]
     assert "beam" in results.runs["search"].cat.categories, "levels of failed jobs are declared too"
 
@@ -120,7 +121,7 @@ def test_folders_without_runs_get_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="There are no runs in"):
         load(tmp_path)
     (tmp_path / "runs").mkdir()
-    with pytest.raises(DataError, match="No run in .* can be analysed"):
+    with pytest.raises(DataError, match=r"No run in .* can be analysed"):
         load(tmp_path)
     (tmp_path / "runs" / "a").mkdir()
     (tmp_path / "runs" / "a" / "record.json").write_text("{")
@@ -178,6 +179,7 @@ def test_diverged_runs_are_outcomes(tmp_path: Path) -> None:
     assert chosen.values.tolist() == [3.0, LOG_PERPLEXITY_CAP, LOG_PERPLEXITY_CAP]
     table = diverged_by_level(results, ("search",)).set_index("level")
     assert table["share"].to_dict() == {"oneshot": 0.0, "greedy": 1.0}
+    assert without_diverged(results).runs.index.tolist() == ["r0"]
 
 
 def test_scores_on_other_items_are_refused(tmp_path: Path) -> None:
@@ -249,6 +251,23 @@ def test_items_need_a_complete_grid_and_an_accuracy(tmp_path: Path) -> None:
         decompose(results, "acuracy")
     lost = replace(results, folder=None)
     assert lost.summary.startswith("4 runs")
+
+
+ALLOWED = {
+    "numpy", "pandas", "scipy", "statsmodels", "patsy", "pyarrow", *sys.stdlib_module_names, "deprune.analysis",
+    "deprune.record", "deprune.subset", "deprune.errors", "deprune.files", "deprune.fingerprint", "deprune.nearest",
+    "deprune.evaluator.store",  # files of losses, without a model
+}  # fmt: skip
+
+
+def test_the_analysis_imports_only_what_reads_records() -> None:
+    for path in (ROOT / "deprune" / "analysis").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for name in names:
+                parts = name.split(".")
+                assert ALLOWED & {".".join(parts[:n]) for n in (1, 2, 3)}, f"{path.name} imports {name}"
 
 
 def test_the_analysis_never_loads_torch() -> None:

@@ -8,6 +8,7 @@ import pytest
 from made import make_results, make_runs
 
 from deprune.analysis import decompose
+from deprune.analysis.decompose import headline_by_seeds
 from deprune.analysis.estimators import choose_order, cross_replicate, estimate, mixed_model
 from deprune.analysis.panel import alias_table, build_panel
 from deprune.errors import AnalysisError
@@ -38,9 +39,7 @@ def test_an_empty_cell_is_refused_and_the_joint_factor_is_not() -> None:
 
 def test_alias_table_names_the_pairs() -> None:
     table = alias_table(with_gap())
-    assert table.to_dict("records") == [
-        {"first": "calib_dataset", "second": "objective", "combinations": 5, "of": 6}
-    ]
+    assert table.to_dict("records") == [{"first": "calib_dataset", "second": "objective", "combinations": 5, "of": 6}]
 
 
 def test_budgets_that_differ_by_model_become_conditions() -> None:
@@ -148,3 +147,22 @@ def test_draws_are_blocks_of_all_that_they_gave() -> None:
     assert sorted(places.ravel()) == list(range(216))
     kinds = build_panel(with_gap(), values_of(with_gap())).blocks
     assert sorted(p.shape for p in kinds) == [(6, 6), (12, 12)]
+
+
+def test_searches_on_draws_of_their_own_are_noted() -> None:
+    runs = make_runs(SMALL)
+    own = runs.assign(calib_sample_id=runs["calib_sample_id"] + runs["search"].astype(str))
+    results = (make_results(r, values_of(r).to_numpy()) for r in (runs, own))
+    noted = [any("do not share a draw" in n for n in decompose(r, "accuracy", n_resamples=10).notes) for r in results]
+    assert noted == [False, True]
+
+
+def test_headline_by_seeds_ends_with_the_headline() -> None:
+    runs = make_runs(SMALL, n_seeds=4)
+    results = make_results(runs, values_of(runs).to_numpy())
+    table = headline_by_seeds(results, "accuracy")
+    assert sorted(set(table["seeds"])) == [2, 3, 4]
+    whole = decompose(results, "accuracy", n_resamples=10).headline["variance"].tolist()
+    assert table[table["seeds"] == 4]["variance"].tolist() == pytest.approx(whole)
+    with pytest.raises(AnalysisError, match="needs every cell"):
+        headline_by_seeds(results.where({"calib_seed": 0}), "accuracy")

@@ -103,9 +103,7 @@ def test_permutation_p_is_that_of_full_enumeration() -> None:
     swaps = np.diff(panel.cube().reshape(2, 3, 2), axis=2).ravel()
     signs = np.array(list(itertools.product([1, -1], repeat=6)))
     flipped = np.abs(signs @ swaps)
-    assert permutation_p(panel, "search", 100, rng) == pytest.approx(
-        (flipped >= abs(swaps.sum()) * (1 - 1e-9)).mean()
-    )
+    assert permutation_p(panel, "search", 100, rng) == pytest.approx((flipped >= abs(swaps.sum()) * (1 - 1e-9)).mean())
 
 
 def test_permutations_move_whole_draws() -> None:

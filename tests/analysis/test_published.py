@@ -8,9 +8,9 @@ import pytest
 
 from deprune.analysis import check_published, decompose, load_published
 from deprune.analysis.cost import spread_across_searches
-from deprune.analysis.panel import build_panel
-from deprune.analysis.published import read_table
 from deprune.analysis.estimators import plain
+from deprune.analysis.panel import build_panel
+from deprune.analysis.published import published_remarks, read_table
 from deprune.analysis.responses import response
 from deprune.errors import AnalysisError
 
@@ -90,3 +90,15 @@ def test_calibration_and_search_cannot_be_compared_in_the_published_tables() -> 
 def test_a_response_missing_in_half_the_runs_is_refused() -> None:
     with pytest.raises(AnalysisError, match=r"accuracy is missing in 42 of 84 pruned runs"):
         decompose(load_published(), "accuracy")
+
+
+def test_remarks_name_what_does_not_go_together() -> None:
+    remarks = published_remarks()
+    counts = remarks["said"].value_counts()
+    assert counts["the margin measures what pruning costs"] == 12
+    ranges = remarks[remarks["said"].str.startswith("searches differ")]["found"].str.extract(r"is ([\d.]+)")[0]
+    assert ranges.astype(float).tolist() == [3.27, 4.81, 3.03, 5.60, 7.51]
+    copies = remarks[remarks["said"].str.startswith("seven")]
+    margin_copies = copies[copies["found"].str.contains("task_margin")]
+    assert margin_copies["search"].str.contains("fast_block_select, oneshot|oneshot, fast_block_select").sum() == 6
+    assert "beam, ga, greedy" in set(copies["search"])
