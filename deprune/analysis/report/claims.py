@@ -37,7 +37,7 @@ COMPARABLE = 4.0
 
 RULES = (
     f"Claim 1, for each model: supported if exchanging whole calibration draws gives p ≤ {ALPHA} (Holm over models) "
-    "for no effect of calibration on patterns; not supported if the interval of its share within condition is below "
+    "for no effect of calibration on patterns; not supported if p is larger and its whole share within condition below "
     f"{NEGLIGIBLE:.0%}.",
     "Claim 2, little gain: for every complex search the interval of the share of one-shot's loss that it wins back is "
     f"below {LITTLE:.0%} (not supported: for one search it is above). Similar subsets, for each model and budget: the "
@@ -46,7 +46,8 @@ RULES = (
     "Claim 3, patterns and perplexity: the interval of log(V_C/V_S) is above 0 (not supported: below). Accuracy: it "
     f"lies within ±log {COMPARABLE:g} (not supported: outside). With one calibration seed V_C holds the noise of "
     "draws, and there is no verdict.",
-    f"Claim 4: the interval of the mean Spearman correlation over conditions is below {ALIKE} (not supported: above).",
+    f"Claim 4: the interval of the mean Spearman correlation is below {ALIKE} (not supported: above); the searches are "
+    "taken as given, and conditions as independent.",
 )
 
 

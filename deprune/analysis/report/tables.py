@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from deprune.analysis.frame import FACTORS
 from deprune.analysis.gaps import gaps_by_search
 from deprune.analysis.panel import alias_table
-from deprune.analysis.published import check_published
+from deprune.analysis.published import check_published, published_remarks
+from deprune.analysis.reading import FACTORS
 from deprune.analysis.report.claims import Claim
 from deprune.analysis.report.evidence import Evidence, Subject, classical
 
@@ -64,6 +64,7 @@ def make_tables(evidence: Evidence, claims: tuple[Claim, ...]) -> list[Table]:
         Table("ranks", "ranks", ranks, evidence.ranks),
         Table("agreement", "ranks", agreement, evidence.agreement),
         Table("published_checks", "published", checks, check_published()),
+        Table("published_remarks", "published", "Where the paper disagrees with itself.", published_remarks()),
     ]
     return [table for table in tables if len(table.frame)]
 
