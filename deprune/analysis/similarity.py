@@ -13,11 +13,17 @@ MAX_GROUPS = 6
 
 
 def calibration_groups(runs: pd.DataFrame) -> pd.Series:
-    """Returns the calibration label of each run in figures: the configuration, or coarser where there are many."""
-    used = runs["calib_config"].astype(str)
-    if used.nunique() <= MAX_GROUPS:
-        return used
-    return runs["objective"].astype(str) + " " + runs["calib_dataset"].astype(str)
+    """Returns the calibration label of each run in figures: what differs between configurations.
+
+    Where there are many configurations, only objective and corpus are told apart.
+    """
+    many = runs["calib_config"].nunique() > MAX_GROUPS
+    parts = {"objective": "", "calib_dataset": ""} | (
+        {} if many else {"calib_samples": "n = ", "calib_seq_len": "L = "}
+    )
+    varying = [name for name in parts if runs[name].nunique() > 1] or ["calib_dataset"]
+    labels = [parts[name] + runs[name].astype(str) for name in varying]
+    return labels[0].str.cat(labels[1:], sep=" ")
 
 
 def removal_frequency(results: Results, model: str) -> pd.DataFrame:

@@ -81,16 +81,17 @@ def _record(run_id: str, at: Mapping[str, Any], effect: np.ndarray, truth: Truth
     draw = "/".join(map(str, key))
     tasks = (("two_hop", 0.0), ("arithmetic", 0.01))
     return make_record(
-        run_id=run_id, identity={"search": {"name": at["search"]}, "eval": {"limit": None}}, n_blocks=N_BLOCKS,
-        model_revision="1", calib_config="made", calib_samples=64, calib_seq_len=128, calib_tokens=8192, unit="nat/token",
+        run_id=run_id, n_blocks=N_BLOCKS, model_revision="1",
+        identity={"search": {"name": at["search"], "protect_first": 0, "protect_last": 0}, "eval": {"limit": None}},
+        calib_config="made", calib_samples=64, calib_seq_len=128, calib_tokens=8192, unit="nat/token",
         calib_sample_id=draw, draw_id=draw, search_seed=None, budget_frac=at["budget"] / N_BLOCKS, is_dense=False,
         status="done", subset=subset, subset_hash=subset, removed=tuple(removed), calib_value_dense=DENSE["loss"],
-        calib_value=DENSE["loss"] + damage, accuracy=share, accuracy_dense=DENSE["accuracy"],
+        calib_value=DENSE["loss"] + damage + 0.02 * effect[0], accuracy=share, accuracy_dense=DENSE["accuracy"],
         n_evals=10 ** (1 + list(LEVELS["search"]).index(at["search"])) if at["search"] in LEVELS["search"] else 5,
         metrics=(*(_row(task, "acc", share + shift, DENSE["accuracy"]) for task, shift in tasks),
                  _row("held_out", "log_perplexity", perplexity, DENSE["perplexity"])),
         measured={"seconds": {"search": 1.0}, "evaluations": {"block_calls": 10}, "peak_memory_bytes": 1},
-        environment={"device": "CPU"}, warnings=(), stores={}, **at,
+        environment={"device": "CPU"}, warnings=(), stores={"evaluations": "made", "samples": "made"}, **at,
     )  # fmt: skip
 
 

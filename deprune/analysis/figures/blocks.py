@@ -52,7 +52,6 @@ def _label_rows(ax: Axes, index: pd.Index, *, with_groups: bool) -> None:
         end = start + len(list(group))
         if start:
             ax.axhline(start - 0.5, color=INK, lw=0.8)
-        ax.text(0.01, (start + 0.5) / len(index), "", transform=ax.transAxes)
         if with_groups:
             ax.annotate(
                 short(name, 20), (0, (start + end - 1) / 2), xycoords=("axes fraction", "data"), xytext=(-78, 0),
@@ -69,7 +68,7 @@ def block_shares(by_block: pd.DataFrame, model: str) -> Figure:
         by_block: The table `by_block` of `Patterns`.
         model: For the title.
     """
-    figure, axes = new_figure(2.6)
+    figure, axes = new_figure(2.7)
     ax = axes[0, 0]
     bottom = np.zeros(len(by_block))
     for name, (label, colour, hatch) in PARTS.items():
@@ -82,7 +81,7 @@ def block_shares(by_block: pd.DataFrame, model: str) -> Figure:
     ax.plot(by_block["block"], by_block["removed"] * (1 - by_block["removed"]), color=INK, lw=0, marker="_", ms=7,
             label="all, as observed")  # fmt: skip
     ax.set(xlabel="block", ylabel="variance of being removed", title=short(model))
-    figure.legend(loc="outside lower center", ncols=6)
+    figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 

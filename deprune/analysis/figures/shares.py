@@ -30,6 +30,7 @@ def variance_shares(headlines: pd.DataFrame, switches: pd.DataFrame) -> Figure:
     """
     subjects = list(dict.fromkeys(headlines["subject"]))
     figure, axes = new_figure(1.3 + 0.42 * len(subjects), 1, 2, sharey=True)
+    figure.get_layout_engine().set(wspace=0.08)
     for ax, share, title in zip(axes[0], ("share", "share_within"), ("of all variance", "within model and budget"),
                                 strict=True):  # fmt: skip
         wide = headlines.pivot(index="subject", columns="quantity", values=share).reindex(subjects)

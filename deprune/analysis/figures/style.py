@@ -29,7 +29,7 @@ WIDTH = 7.2
 """Width of a figure [inch]: two columns of a paper."""
 
 MAX_PANELS = 12
-MAX_LABEL = 30
+MAX_LABEL = 34
 
 RC = {
     "font.size": 8.5, "axes.titlesize": 8.5, "axes.labelsize": 8.5, "legend.fontsize": 8, "xtick.labelsize": 8,
@@ -40,6 +40,8 @@ RC = {
     "text.parse_math": False,  # a dollar sign in the name of a model is a dollar sign
 }  # fmt: skip
 
+_STUDY = ("oneshot", "greedy", "beam", "ga", "bo", "cbo", "fast_block_select")
+_ORDER = (*_STUDY, *(search for search in SEARCHES if search not in _STUDY))
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h", "p", "d", "8", "H")
 
@@ -54,7 +56,7 @@ class Mark(NamedTuple):
 def mark_of(search: str) -> Mark:
     """Returns the colour and marker of a search: the same in every figure, whatever else was run."""
     name = search.split(" ", maxsplit=1)[0]
-    rank = SEARCHES.index(name) if name in SEARCHES else len(SEARCHES) + sum(search.encode())
+    rank = _ORDER.index(name) if name in _ORDER else len(_ORDER) + sum(search.encode())
     return Mark(_COLOURS[rank % len(_COLOURS)], _MARKERS[rank % len(_MARKERS)])
 
 
@@ -77,7 +79,7 @@ def new_figure(height: float, rows: int = 1, columns: int = 1, **options: Any) -
 
 def panels(n: int, height: float, columns: int = 3, **options: Any) -> tuple[Figure, list[Axes]]:
     """Returns a figure with n panels in rows, each `height` high [inch]."""
-    columns = min(columns, n)
+    columns = 2 if n == 4 else min(columns, n)
     rows = math.ceil(n / columns)
     figure, axes = new_figure(rows * height + 0.5, rows, columns, **options)
     flat = list(np.ravel(axes))

@@ -20,7 +20,7 @@ from deprune.analysis.published import read_table
 from deprune.analysis.ranks import agreement_between_calibrations, perplexity_against_accuracy, rank_correlation
 from deprune.analysis.responses import response, response_names
 from deprune.analysis.similarity import calibration_groups
-from deprune.errors import AnalysisError, DataError, DepruneError
+from deprune.errors import AnalysisError, DepruneError
 
 T = TypeVar("T")
 
@@ -120,7 +120,7 @@ def gather(results: Results, responses: Sequence[str] | None = None, n_resamples
     refusals: dict[str, str] = {}
     subjects = tuple(
         _subject(part, name, title, notes, n_resamples)
-        for name in responses or response_names(results)
+        for name in responses or _all_responses(results)
         for part, title, notes in _parts(results, name)
     )
     models = results.runs.loc[~results.runs["is_dense"] & results.runs["subset"].notna(), "model"]
@@ -148,6 +148,13 @@ def gather(results: Results, responses: Sequence[str] | None = None, n_resamples
         gaps=_gaps(results, refusals),
         refusals=refusals,
     )
+
+
+def _all_responses(results: Results) -> list[str]:
+    """Returns the responses, without the parts of a mean of one."""
+    names = response_names(results)
+    kinds = [name.partition(" of ")[0] for name in names]
+    return [name for name, kind in zip(names, kinds, strict=True) if name == kind or kinds.count(kind) > 2]
 
 
 def _attempt(refusals: dict[str, str], what: str, compute: Callable[[], T]) -> T | None:
@@ -253,10 +260,8 @@ def _gaps(results: Results, refusals: dict[str, str]) -> pd.DataFrame:
     if results.folder is None:
         refusals["optimality gaps"] = "These tables have no evaluation store, so the best subset is not known."
         return pd.DataFrame()
-    try:
-        gaps = optimality_gaps(results.folder)
-    except (DataError, KeyError, TypeError) as error:
-        refusals["optimality gaps"] = str(error)
+    gaps = _attempt(refusals, "optimality gaps", lambda: optimality_gaps(results.folder))
+    if gaps is None:
         return pd.DataFrame()
     return gaps[gaps["run_id"].isin(results.runs.index)]
 
