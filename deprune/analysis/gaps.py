@@ -92,6 +92,14 @@ def _losses(folder: Path, samples: str, budget: int) -> dict[tuple[int, ...], fl
 
 def gaps_by_search(gaps: pd.DataFrame) -> pd.DataFrame:
     """Returns, for each search, the number of runs, how many are optimal, and mean, median and largest gap."""
-    grouped = gaps.groupby("search")["gap"]
-    table = grouped.agg(runs="size", optimal=lambda g: (g == 0).mean(), mean="mean", median="median", largest="max")
+    grouped = gaps.assign(optimal=gaps.gap == 0).groupby("search")
+    table = pd.DataFrame(
+        {
+            "runs": grouped.size(),
+            "optimal": grouped["optimal"].mean(),
+            "mean": grouped["gap"].mean(),
+            "median": grouped["gap"].median(),
+            "largest": grouped["gap"].max(),
+        }
+    )
     return table.sort_values(["mean", "largest"])

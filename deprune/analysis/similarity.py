@@ -23,7 +23,7 @@ def calibration_groups(runs: pd.DataFrame) -> pd.Series:
     )
     varying = [name for name in parts if runs[name].nunique() > 1] or ["calib_dataset"]
     labels = [parts[name] + runs[name].astype(str) for name in varying]
-    return labels[0].str.cat(labels[1:], sep=" ")
+    return pd.concat(labels, axis=1).agg(" ".join, axis=1)
 
 
 def removal_frequency(results: Results, model: str) -> pd.DataFrame:
@@ -37,7 +37,7 @@ def removal_frequency(results: Results, model: str) -> pd.DataFrame:
     masks = masks_of(runs)
     keys = [runs["budget"], calibration_groups(runs).rename("calibration"), runs["search"]]
     means = masks.groupby(keys, observed=True, sort=True).mean()
-    long = means.rename_axis(columns="block").stack().rename("removed").reset_index()
+    long = means.reset_index().melt(["budget", "calibration", "search"], var_name="block", value_name="removed")
     return long.astype({"block": int})
 
 

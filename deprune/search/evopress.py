@@ -70,7 +70,7 @@ class EvoPress(Search):
                 break
             survivors = self._early_best(problem, offspring)[: self.survivors]
             lost.update(survivors)
-            parent = problem.argmin([parent, *survivors])
+            parent = problem.rank([parent, *survivors])[0]
         return SearchResult.of(parent)
 
     def _first_parent(self, problem: Problem, rng: np.random.Generator) -> BlockSubset:

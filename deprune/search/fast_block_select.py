@@ -47,10 +47,11 @@ class FastBlockSelect(Search):
         tried = {subset}
         for _ in range(self.max_rounds):
             swapped = [s for s in self._by_importance(problem.space, subset, importance) if s not in tried]
-            best = problem.argmin([subset, *swapped[: self.swaps]])
-            if best == subset:
+            found = problem.argmin([subset, *swapped[: self.swaps]])
+            better = problem.rank([subset, found])[0]
+            if better == subset:
                 break
-            subset = best
+            subset = better
             tried.update(swapped[: self.swaps])
         return SearchResult.of(subset)
 

@@ -22,6 +22,9 @@ class Local(Search):
     def run(self, problem: Problem, rng: np.random.Generator) -> SearchResult:
         """Descends; equal losses are left for the lower blocks, so it ends."""
         subset = OneShot().run(problem, rng).subset
-        while (best := problem.argmin([subset, *problem.space.neighbours(subset)])) != subset:
-            subset = best
-        return SearchResult.of(subset)
+        while True:
+            found = problem.argmin([subset, *problem.space.neighbours(subset)])
+            better = problem.rank([subset, found])[0]  # racing may be wrong, and could lead around in circles
+            if better == subset:
+                return SearchResult.of(subset)
+            subset = better

@@ -64,12 +64,16 @@ def main() -> None:
     rows = []
     for seed in range(N_SEEDS):
         family = FAMILIES[seed % len(FAMILIES)]
-        rows.append(compare(load_model(ModelConfig(path=f"deprune:{family}", name=family), "cpu", "float32"), family, seed))
+        rows.append(
+            compare(load_model(ModelConfig(path=f"deprune:{family}", name=family), "cpu", "float32"), family, seed)
+        )
         print(rows[-1], flush=True)
     table = pd.DataFrame(rows)
     table.to_csv(Path(__file__).with_name("racing.csv"), index=False)
     ratio = table.racing_sample_evaluations.sum() / table.exact_sample_evaluations.sum()
-    print(f"same subset: {(table.exact == table.racing).sum()} of {len(table)}; sample evaluations: {ratio:.3f} of exact")
+    print(
+        f"same subset: {(table.exact == table.racing).sum()} of {len(table)}; sample evaluations: {ratio:.3f} of exact"
+    )
 
 
 if __name__ == "__main__":

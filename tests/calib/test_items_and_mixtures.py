@@ -11,7 +11,7 @@ import torch
 from deprune.calib.base import CalibConfig, CalibrationSet, Item
 from deprune.calib.corpora import EmbeddedCorpus, RandomTokens
 from deprune.calib.draw import draw_items, draw_windows
-from deprune.calib.items import EmbeddedItems, TaskItems, _parse_instruction
+from deprune.calib.items import EmbeddedItems, _parse_instruction
 from deprune.calib.mixture import MixtureCorpus
 from deprune.calib.overlap import N_TOKENS, overlap_warnings, window_hashes
 from deprune.embedded.items import WRITERS
@@ -44,11 +44,6 @@ def test_embedded_items_take_turns() -> None:
     assert [len(item.choices) for item in items[: len(tasks)]] == [4, 2, 4, 4, 2, 2]
     with pytest.raises(ConfigError, match="mini_boolean"):
         EmbeddedItems(tasks=("mini_bolean",))
-
-
-def test_a_task_without_choices_is_refused() -> None:
-    with pytest.raises(ConfigError, match="not a multiple-choice task with a training split"):
-        TaskItems(task="lambada_openai").items()
 
 
 def items_of(n: int, seed: int = 0, length: int = 200) -> list[Item]:

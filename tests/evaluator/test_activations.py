@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,7 +28,9 @@ from tests.objective.test_objectives import drawn
 def hooked_states(stack: BlockStack, ids_BT: torch.Tensor) -> torch.Tensor:
     """What enters each block, and what leaves the last, `(N + 1, B, T, D)`."""
     states: list[torch.Tensor] = []
-    hooks = [b.register_forward_pre_hook(lambda _, args: states.append(args[0]), with_kwargs=False) for b in stack.blocks]
+    hooks = [
+        b.register_forward_pre_hook(lambda _, args: states.append(args[0]), with_kwargs=False) for b in stack.blocks
+    ]
     last = stack.blocks[-1].register_forward_hook(
         lambda *call: states.append(call[2][0] if isinstance(call[2], tuple) else call[2])
     )
@@ -55,7 +58,7 @@ def evaluator(loaded: LoadedModel, calibration: CalibrationSet, store: Evaluatio
 
 def test_block_influence_is_shortgpts(measured: tuple[LoadedModel, CalibrationSet, torch.Tensor]) -> None:
     loaded, calibration, states = measured
-    expected = [1 - functional.cosine_similarity(a, b, dim=-1).mean().item() for a, b in zip(states, states[1:])]  # noqa: B905
+    expected = [1 - functional.cosine_similarity(a, b, dim=-1).mean().item() for a, b in itertools.pairwise(states)]
     assert evaluator(loaded, calibration, EvaluationStore(None)).block_influence() == pytest.approx(expected, abs=1e-6)
 
 
@@ -97,7 +100,9 @@ def test_statistics_are_remembered(embedded: Callable[[str], LoadedModel], tmp_p
     values = [first.block_influence(), first.angular_distances(), first.mutual_information()]
     assert first.counter.block_calls == 3 * 5 * 12
     again = evaluator(loaded, calibration, EvaluationStore(tmp_path))
-    for a, b in zip(values, [again.block_influence(), again.angular_distances(), again.mutual_information()], strict=True):
+    for a, b in zip(
+        values, [again.block_influence(), again.angular_distances(), again.mutual_information()], strict=True
+    ):
         assert np.array_equal(a, b)
     assert again.counter.block_calls == 0
 

@@ -29,9 +29,7 @@ CANDIDATES = [BlockSubset.of(12, [b]) for b in range(12)]
 
 def evaluate_on(losses: np.ndarray) -> Callable[[Sequence[BlockSubset], int], list[Evaluation]]:
     """Evaluations from a table of losses, candidates × samples."""
-    return lambda subsets, n: [
-        Evaluation(s, tuple(losses[s.removed[0], :n].tolist()), (1.0,) * n) for s in subsets
-    ]
+    return lambda subsets, n: [Evaluation(s, tuple(losses[s.removed[0], :n].tolist()), (1.0,) * n) for s in subsets]
 
 
 def test_stages_double_and_end_before_the_whole_set() -> None:
@@ -79,9 +77,7 @@ def test_a_loss_that_is_no_number_loses() -> None:
 
 
 @pytest.mark.slow
-def test_greedy_finds_the_same_with_a_third_of_the_work(
-    embedded: Callable[[str], LoadedModel], tmp_path: Path
-) -> None:
+def test_greedy_finds_the_same_with_a_third_of_the_work(embedded: Callable[[str], LoadedModel], tmp_path: Path) -> None:
     """Twenty seeds on all families are in experiments/benchmarks/racing.csv."""
     loaded, work = embedded("tiny_qwen3"), {False: 0, True: 0}
     for seed in range(2):

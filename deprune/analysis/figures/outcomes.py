@@ -115,9 +115,17 @@ def quality_cost(table: pd.DataFrame, label: str, *, higher_is_better: bool) -> 
         if math.isfinite(error):
             x_band, y_band = np.append(x, group["cost"].max()), np.append(y, y[-1])
             ax.fill_between(x_band, y_band, y_band + worse, step="post", color=QUIET, alpha=0.25, lw=0)
-        for row in group.itertuples():
-            colour, marker = mark_of(str(row.search))
-            ax.plot(row.cost, row.value, marker=marker, color=colour, mec=INK, mew=1.2 if row.on_front else 0.4, lw=0)
+        for row in group.to_dict("records"):
+            colour, marker = mark_of(str(row["search"]))
+            ax.plot(
+                row["cost"],
+                row["value"],
+                marker=marker,
+                color=colour,
+                mec=INK,
+                mew=1.2 if row["on_front"] else 0.4,
+                lw=0,
+            )
         if (group["cost"] > 0).all():
             ax.set_xscale("log")
             plain_log_ticks(ax.xaxis)

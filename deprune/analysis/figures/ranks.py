@@ -14,6 +14,7 @@ from deprune.analysis.figures.style import (
     condition_name,
     mark_of,
     name_axes,
+    offsets,
     panels,
     search_legend,
     searches_of,
@@ -33,22 +34,21 @@ def rank_agreement(pairs: pd.DataFrame, correlations: pd.DataFrame) -> Figure:
     """
     groups = list(pairs.groupby(CONDITION, observed=True))[:MAX_PANELS]
     figure, axes = panels(len(groups), 2.3)
-    known = correlations.set_index(CONDITION)
+    known = correlations.set_index(CONDITION).to_dict("index")
     for ax, (key, group) in zip(axes, groups, strict=True):
         n = len(group)
         ax.plot([1, n], [1, n], color=QUIET, lw=0.8, ls="--")
-        for row in group.itertuples():
-            colour, marker = mark_of(str(row.search))
-            ax.plot(
-                row.perplexity_rank, row.accuracy_rank, marker=marker, color=colour, mec=INK, mew=0.4, lw=0, alpha=0.85
-            )
-        row = known.loc[key]
+        for row, shift in zip(group.to_dict("records"), offsets(n, 0.5), strict=True):
+            colour, marker = mark_of(str(row["search"]))
+            x, y = row["perplexity_rank"] + shift, row["accuracy_rank"] - shift
+            ax.plot(x, y, marker=marker, color=colour, mec=INK, mew=0.4, lw=0, alpha=0.85)
+        found = known[key]
         text = (
             "no correlation"
-            if math.isnan(row["spearman"])
-            else f"ρ = {row['spearman']:+.2f}, p = {row['p_spearman']:.3f}"
+            if math.isnan(found["spearman"])
+            else f"ρ = {found['spearman']:+.2f}, p = {found['p_spearman']:.3f}"
         )
-        distinct = f"{row['distinct']:.0f} distinct of {n}" if row["distinct"] else f"{n} searches"
+        distinct = f"{found['distinct']:.0f} distinct of {n}" if found["distinct"] else f"{n} searches"
         ax.set_title(f"{condition_name(key)}\n{text}; {distinct}")
         ax.set(xlim=(0.4, n + 0.6), ylim=(0.4, n + 0.6), xticks=range(1, n + 1), yticks=range(1, n + 1))
     name_axes(axes, "rank by perplexity (1 is best)", "rank by accuracy (1 is best)")
@@ -67,12 +67,10 @@ def values_against_each_other(values: pd.DataFrame, labels: tuple[str, str]) -> 
     groups = list(values.groupby(["model", "budget"], observed=True))[:MAX_PANELS]
     figure, axes = panels(len(groups), 2.2)
     for ax, (key, group) in zip(axes, groups, strict=True):
-        for row in group.itertuples():
-            colour, marker = mark_of(str(row.search))
-            ax.errorbar(
-                row.perplexity, row.accuracy, row.accuracy_stderr, row.perplexity_stderr, color=colour, marker=marker,
-                elinewidth=0.6, mec=INK, mew=0.4, alpha=0.85,
-            )  # fmt: skip
+        for row in group.to_dict("records"):
+            colour, marker = mark_of(str(row["search"]))
+            point = (row[name] for name in ("perplexity", "accuracy", "accuracy_stderr", "perplexity_stderr"))
+            ax.errorbar(*point, color=colour, marker=marker, elinewidth=0.6, mec=INK, mew=0.4, alpha=0.85)
         ax.set_title(condition_name(key))
     name_axes(axes, *labels)
     search_legend(figure, searches_of(values), lw=0)

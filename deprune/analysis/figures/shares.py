@@ -30,7 +30,6 @@ def variance_shares(headlines: pd.DataFrame, switches: pd.DataFrame) -> Figure:
     """
     subjects = list(dict.fromkeys(headlines["subject"]))
     figure, axes = new_figure(1.3 + 0.42 * len(subjects), 1, 2, sharey=True)
-    figure.get_layout_engine().set(wspace=0.08)
     for ax, share, title in zip(axes[0], ("share", "share_within"), ("of all variance", "within model and budget"),
                                 strict=True):  # fmt: skip
         wide = headlines.pivot(index="subject", columns="quantity", values=share).reindex(subjects)
@@ -67,11 +66,10 @@ def _whiskers(ax: Axes, headlines: pd.DataFrame, subjects: list[str], share: str
         start = 0.0
         for name, offset in (("V_C", -0.38), ("V_S", 0.38)):
             if name in rows.index:
-                low, high = rows.loc[name, [f"{share}_low", f"{share}_high"]].astype(float)
-                if np.isfinite([low, high]).all():
-                    ax.plot(start + np.array([low, high]), [i + offset] * 2, color=PARTS[name][1], lw=2)
-                    ax.plot(start + np.array([low, high]), [i + offset] * 2, color=INK, lw=0, marker="|", ms=5)
-                start += max(float(rows.loc[name, share]), 0.0)
+                value, *ends = (float(rows[f"{share}{end}"][name]) for end in ("", "_low", "_high"))
+                ax.plot(start + np.array(ends), [i + offset] * 2, color=PARTS[name][1], lw=2)  # none where NaN
+                ax.plot(start + np.array(ends), [i + offset] * 2, color=INK, lw=0, marker="|", ms=5)
+                start += max(value, 0.0)
 
 
 @styled

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from deprune.analysis.frame import SEARCHES
@@ -31,7 +32,7 @@ WIDTH = 7.2
 MAX_PANELS = 12
 MAX_LABEL = 34
 
-RC = {
+RC: dict[Any, Any] = {
     "font.size": 8.5, "axes.titlesize": 8.5, "axes.labelsize": 8.5, "legend.fontsize": 8, "xtick.labelsize": 8,
     "ytick.labelsize": 8, "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": INK,
     "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "legend.frameon": False,
@@ -73,7 +74,7 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 
 def new_figure(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
     """Returns a figure and its axes `(rows, columns)`; no window, whatever the backend is."""
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    figure = Figure(figsize=(WIDTH, height), layout=ConstrainedLayoutEngine(wspace=0.06))
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
@@ -108,7 +109,8 @@ def plain_log_ticks(axis: Any) -> None:
 
 def name_axes(axes: list[Axes], x: str, y: str) -> None:
     """Names the axes of a grid of panels on its outer side only."""
-    columns = axes[0].get_gridspec().ncols
+    grid = axes[0].get_gridspec()
+    columns = grid.ncols if grid is not None else 1
     for ax in axes[-columns:]:
         ax.set_xlabel(x)
     for ax in axes[::columns]:

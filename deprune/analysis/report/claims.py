@@ -7,8 +7,9 @@ when any part is contradicted, and undecided otherwise; absence of evidence is n
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -156,7 +157,7 @@ def _gains(subject: Subject) -> Part:
         return Part(name, UNDECIDED, "One-shot or every complex search is missing, so there is no gain to measure.")
     if gains["recovered"].isna().all():
         return Part(name, UNDECIDED, "One-shot lost nothing against the dense model, so there is nothing to win back.")
-    best = gains.loc[gains["recovered"].idxmax()]
+    best = gains.sort_values("recovered").iloc[-1]
     numbers = (
         f"the best search, {best['search']}, wins back {_percent(best['recovered'], best['low'], best['high'])} of "
         f"what one-shot lost ({best['gain']:+.3g} of {best['oneshot_loss']:.3g} {subject.unit}; {best['draws']} draws)"
@@ -195,7 +196,7 @@ def _converge(evidence: Evidence) -> Iterator[Part]:
         )
 
 
-def _seed_ceiling(table: pd.DataFrame, row: dict[str, object]) -> str:
+def _seed_ceiling(table: pd.DataFrame, row: dict[Hashable, Any]) -> str:
     same = table[(table["model"] == row["model"]) & (table["budget"] == row["budget"])].set_index("kind")["corrected"]
     return (
         f"; another seed of the same search gives {same['within configuration']:.2f}"
@@ -278,8 +279,10 @@ def _ranks_differ(evidence: Evidence) -> Part:
 
 
 def _share_within(headline: pd.DataFrame, quantity: str) -> tuple[float, float, float]:
-    row = headline.set_index("quantity").loc[quantity]
-    share, low, high = (float(row[name]) for name in ("share_within", "share_within_low", "share_within_high"))
+    rows = headline.set_index("quantity")
+    share, low, high = (
+        float(rows[name][quantity]) for name in ("share_within", "share_within_low", "share_within_high")
+    )
     return share, low, high
 
 

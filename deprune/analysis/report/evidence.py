@@ -257,10 +257,11 @@ def with_published_ranks(evidence: Evidence) -> Evidence:
 
 
 def _gaps(results: Results, refusals: dict[str, str]) -> pd.DataFrame:
-    if results.folder is None:
+    folder = results.folder
+    if folder is None:
         refusals["optimality gaps"] = "These tables have no evaluation store, so the best subset is not known."
         return pd.DataFrame()
-    gaps = _attempt(refusals, "optimality gaps", lambda: optimality_gaps(results.folder))
+    gaps = _attempt(refusals, "optimality gaps", lambda: optimality_gaps(folder))
     if gaps is None:
         return pd.DataFrame()
     return gaps[gaps["run_id"].isin(results.runs.index)]

@@ -67,18 +67,18 @@ def _pattern_plots(evidence: Evidence) -> Iterator[Plot]:
         yield Plot(
             f"blocks {patterns.model}", "patterns", caption, figures.block_shares(patterns.by_block, patterns.model)
         )
-    for (model, budget), _ in known.groupby(["model", "budget"], observed=True):
+    for model, budget in sorted(set(zip(known["model"], known["budget"], strict=True))):
         caption = (
             f"Similarity of patterns of {model}, {budget} blocks removed, between every two searches and calibrations. "
             "Squares along the diagonal: one calibration, different searches."
         )
-        table = similarity(evidence.results, str(model), int(budget))
+        table = similarity(evidence.results, model, budget)
         if len(table) > 1:
             yield Plot(
                 f"consensus {model} k{budget}",
                 "search",
                 caption,
-                figures.consensus_matrix(table, str(model), int(budget)),
+                figures.consensus_matrix(table, model, budget),
             )
 
 
