@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from deprune.analysis.figures.shares import PARTS
 from deprune.analysis.figures.style import INK, QUIET, new_figure, short, styled
@@ -32,6 +33,7 @@ def removal_patterns(frequency: pd.DataFrame, model: str) -> Figure:
         ax.set_title(f"{short(model)}, {budget} blocks removed")
         _label_rows(ax, table.index, with_groups=ax is axes[0, 0])
         ax.set_xlabel("block")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.colorbar(
         image, ax=axes[0].tolist(), label="share of runs that remove it", shrink=min(1, 20 / len(tables[0]))
     )
@@ -81,6 +83,7 @@ def block_shares(by_block: pd.DataFrame, model: str) -> Figure:
     ax.plot(by_block["block"], by_block["removed"] * (1 - by_block["removed"]), color=INK, lw=0, marker="_", ms=7,
             label="all, as observed")  # fmt: skip
     ax.set(xlabel="block", ylabel="variance of being removed", title=short(model))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(loc="outside lower center", ncols=3)
     return figure
 

@@ -262,7 +262,8 @@ def _gaps(results: Results, refusals: dict[str, str]) -> pd.DataFrame:
         refusals["optimality gaps"] = "These tables have no evaluation store, so the best subset is not known."
         return pd.DataFrame()
     gaps = _attempt(refusals, "optimality gaps", lambda: optimality_gaps(folder))
-    if gaps is None:
+    if gaps is None:  # a report is passed on, and where its records lay is nobody's business
+        refusals["optimality gaps"] = refusals["optimality gaps"].replace(str(folder), "the results folder")
         return pd.DataFrame()
     return gaps[gaps["run_id"].isin(results.runs.index)]
 
