@@ -17,14 +17,11 @@ import jinja2
 import matplotlib as mpl
 import pandas as pd
 from markupsafe import Markup
-from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
 import deprune
-from deprune.analysis.frame import load
-from deprune.analysis.published import check_published, load_published
+from deprune.analysis.published import check_published
 from deprune.analysis.report.claims import RULES, judge
-from deprune.analysis.report.evidence import Evidence, gather, with_published_ranks
+from deprune.analysis.report.evidence import Evidence
 from deprune.analysis.report.plots import Plot, make_plots
 from deprune.analysis.report.tables import Table, make_tables
 from deprune.errors import ConfigError, RecordError
@@ -34,25 +31,6 @@ GENERATOR = f"deprune {deprune.__version__}"
 PARTS = ("tables", "figures", "report.html")
 MAX_ROWS = 200
 PUBLISHED = "the tables of arXiv:2604.24938v1"
-
-
-def report_composed(cfg: DictConfig) -> None:
-    """Writes the report that a composed configuration asks for, and says where it is.
-
-    Raises:
-        DepruneError: It cannot be done; the message says why. Nothing was written.
-    """
-    out = Path(cfg.out)
-    check_free(out)
-    where = None if cfg.where is None else OmegaConf.to_container(cfg.where)
-    chosen = [cfg.response] if isinstance(cfg.response, str) else cfg.response
-    if cfg.published:
-        results = load_published() if where is None else load_published().where(where)  # type: ignore[arg-type]
-    else:
-        results = load(cfg.results_dir, cfg.sweep, where)  # type: ignore[arg-type]
-    evidence = gather(results, chosen)
-    write_report(with_published_ranks(evidence) if cfg.published else evidence, out)
-    Console().print(f"{results.summary} Written: {out / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
 
 
 def check_free(out: Path) -> None:
