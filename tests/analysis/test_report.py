@@ -220,7 +220,7 @@ def test_a_failure_while_writing_keeps_the_earlier_report(tmp_path: Path, monkey
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(1.0, "1"), (-0.12345, "−0.123"), (float("nan"), "–"), (None, "–"), (pd.NA, "–"), (True, "yes"), 
+    [(1.0, "1"), (-0.12345, "−0.123"), (float("nan"), "–"), (None, "–"), (pd.NA, "–"), (True, "yes"),
      (12345.678, "1.23e+04"),
      ("text", "text"), (7, "7")],
 )  # fmt: skip
