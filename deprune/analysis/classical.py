@@ -15,6 +15,9 @@ from deprune.analysis.panel import Panel
 from deprune.analysis.types import Array
 
 OWN_STRATUM = "term × seed"
+MAX_F = 1e8
+"""Above it the error is rounding, as where a response has no noise; the noncentral F would take minutes."""
+
 ROWS = "residual of runs taken as independent"
 
 
@@ -89,7 +92,7 @@ def _own_strata(panel: Panel) -> dict[str, tuple[float, float]]:
 
 def _omega_interval(f: float, df: float, df_error: float, n: int) -> tuple[float, float]:
     """Returns the 95 % interval of partial omega², by inverting the noncentral F for its noncentrality."""
-    if not np.isfinite(f):
+    if not f < MAX_F:
         return np.nan, np.nan
     ends = []
     for probability in (0.975, 0.025):
