@@ -46,7 +46,7 @@ def make_plots(evidence: Evidence) -> Iterator[Plot]:
     if len(evidence.ranks):
         caption = (
             "Rank of each search by perplexity and by accuracy; on the dashed line the two agree. Equal "
-        caption += "subsets count once in the correlation, whose p value is exact."
+            "subsets count once in the correlation, whose p value is exact."
         )
         caption += _first_of(evidence.ranks, MAX_PANELS)
         yield Plot("ranks", "ranks", caption, figures.rank_agreement(evidence.rank_pairs, evidence.ranks))

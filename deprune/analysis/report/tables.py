@@ -55,7 +55,9 @@ def make_tables(evidence: Evidence, claims: tuple[Claim, ...]) -> list[Table]:
     """Returns the tables that have rows, in the order of the report."""
     tables = [*_run_tables(evidence), Table("claims", "claims", "The parts of every verdict.", _claims(claims))]
     tables += [*_pattern_tables(evidence), *_search_tables(evidence), *_variance_tables(evidence)]
-    ranks = "Rank correlation of perplexity and accuracy over searches, with exact permutation p values; equal subsets count once."
+    ranks = (
+        "Rank correlation of perplexity and accuracy over searches, equal subsets counting once; p values are exact."
+    )
     agreement = f"Rank correlation of searches between calibration configurations ({evidence.subjects[0].title})."
     checks = "Every average, variance and correlation printed in arXiv:2604.24938v1, and what its tables give."
     tables += [
