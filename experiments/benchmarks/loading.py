@@ -73,7 +73,8 @@ def make_record(number: int, cell: tuple[str, int, str, str, str, int], rng: np.
         status="done", subset=bits, subset_hash=bits, removed=removed, calib_value=2.0, calib_stderr=0.1,
         calib_value_dense=1.8, trace=trace,
         n_evals=203, racing=False, calib_accuracy=None, calib_accuracy_dense=None, metrics=metrics, accuracy=accuracy,
-        accuracy_dense=0.7, efficiency={"parameters": 1.0}, warnings=(), stores={"downstream": model},
+        accuracy_dense=0.7, efficiency={"parameters": 1.0}, warnings=(),
+        stores={"downstream": model, "evaluations": "none", "samples": "none"},
         measured={"seconds": {"search": 1.0}, "evaluations": {"block_calls": 9}, "peak_memory_bytes": 1},
         environment={"device": "GPU", "python": "3.11"},
     )  # fmt: skip

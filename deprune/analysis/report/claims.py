@@ -269,7 +269,7 @@ def _ranks_differ(evidence: Evidence) -> Part:
     mean = float(rho.mean())
     numbers = (
         f"the mean Spearman correlation of ranks over {len(rho)} conditions is {mean:+.2f}"
-        f"{_interval(mean - width, mean + width)}, from {rho.min():+.2f} to {rho.max():+.2f}"
+        f"{_interval(max(mean - width, -1.0), min(mean + width, 1.0))}, from {rho.min():+.2f} to {rho.max():+.2f}"
     )
     if mean + width < ALIKE:
         return Part(name, SUPPORTED, f"The ranks do not agree: {numbers}.")

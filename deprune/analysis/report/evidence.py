@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 CONDITION = ["model", "budget", "calib_config"]
 INCREASE = "calibration loss increase"
+CONTROLS = ("random", "last")
+"""Searches that look at no loss: they cannot converge to anything."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,9 +81,9 @@ class Evidence:
         results: The runs.
         subjects: The responses.
         patterns: The decomposition of removal patterns, by model.
-        consensus: As of `consensus`; empty without patterns.
+        consensus: As of `consensus`, without the searches of `CONTROLS`; empty without patterns.
         dispersion: As of `dispersion`.
-        ranks: As of `perplexity_against_accuracy`; may be empty.
+        ranks: As of `perplexity_against_accuracy`, equal subsets counting once; may be empty.
         rank_pairs: The ranks behind it, one row per condition and search.
         agreement: As of `agreement_between_calibrations`, of the first subject.
         gaps: As of `optimality_gaps`; may be empty.
@@ -140,7 +142,7 @@ def gather(results: Results, responses: Sequence[str] | None = None, n_resamples
         results=results,
         subjects=subjects,
         patterns=tuple(p for p in patterns if p is not None),
-        consensus=consensus(results),
+        consensus=_consensus(results),
         dispersion=dispersion(results),
         ranks=ranks,
         rank_pairs=pairs,
@@ -155,6 +157,12 @@ def _all_responses(results: Results) -> list[str]:
     names = response_names(results)
     kinds = [name.partition(" of ")[0] for name in names]
     return [name for name, kind in zip(names, kinds, strict=True) if name == kind or kinds.count(kind) > 2]
+
+
+def _consensus(results: Results) -> pd.DataFrame:
+    searches = results.runs["search"].dropna().astype(str).unique()
+    kept = [s for s in searches if s.split(" ")[0] not in CONTROLS]
+    return consensus(results.where({"search": kept})) if kept else pd.DataFrame()
 
 
 def _attempt(refusals: dict[str, str], what: str, compute: Callable[[], T]) -> T | None:
@@ -234,7 +242,7 @@ def _ranks(results: Results, refusals: dict[str, str]) -> tuple[pd.DataFrame, pd
     by_condition = pairs.groupby(CONDITION, observed=True)
     pairs["perplexity_rank"] = by_condition["perplexity"].rank(method="min")
     pairs["accuracy_rank"] = by_condition["accuracy"].rank(method="min", ascending=False)
-    return pairs, perplexity_against_accuracy(results)
+    return pairs, perplexity_against_accuracy(results, drop_copies=True)
 
 
 def published_ranks() -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -56,7 +56,7 @@ def make_tables(evidence: Evidence, claims: tuple[Claim, ...]) -> list[Table]:
     tables = [*_run_tables(evidence), Table("claims", "claims", "The parts of every verdict.", _claims(claims))]
     tables += [*_pattern_tables(evidence), *_search_tables(evidence), *_variance_tables(evidence)]
     ranks = (
-        "Rank correlation of perplexity and accuracy over searches, with exact permutation p values; rank 1 is best."
+        "Rank correlation of perplexity and accuracy over searches, equal subsets counting once; p values are exact."
     )
     agreement = f"Rank correlation of searches between calibration configurations ({evidence.subjects[0].title})."
     checks = "Every average, variance and correlation printed in arXiv:2604.24938v1, and what its tables give."
@@ -96,7 +96,7 @@ def _search_tables(evidence: Evidence) -> Iterator[Table]:
     )
     spread = "Spread between searches within a condition; variance is the population variance."
     cost = "Quality against cost; on the front: no search is as good and as cheap."
-    consensus = "Mean Jaccard similarity of pairs of runs, with what chance gives."
+    consensus = "Mean Jaccard similarity of pairs of runs, with what chance gives; random and last are left out."
     yield Table("gains", "search", gains, _by_subject(evidence, _gains))
     yield Table("spread", "search", spread, _by_subject(evidence, lambda subject: subject.spread))
     yield Table("cost", "search", cost, _by_subject(evidence, lambda subject: subject.costs))
