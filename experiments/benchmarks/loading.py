@@ -111,8 +111,8 @@ def main() -> None:
         analysing = time.perf_counter() - started
     text = f"""# Loading and analysing records
 
-Made by `python experiments/benchmarks/loading.py` on {os.cpu_count()} cores with Python {platform.python_version()};
-one process, records just written.
+Made by `python experiments/benchmarks/loading.py` on {os.cpu_count()} cores with Python {platform.python_version()}, right
+after writing the records. Other work had the machine at a load of {os.getloadavg()[1]:.1f} in the five minutes before.
 
 | what | measured | wanted |
 | --- | --- | --- |
