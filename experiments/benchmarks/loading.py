@@ -111,8 +111,9 @@ def main() -> None:
         analysing = time.perf_counter() - started
     text = f"""# Loading and analysing records
 
-Made by `python experiments/benchmarks/loading.py` on {os.cpu_count()} cores with Python {platform.python_version()}, right
-after writing the records. Other work had the machine at a load of {os.getloadavg()[1]:.1f} in the five minutes before.
+Made by `python experiments/benchmarks/loading.py` on {os.cpu_count()} cores with
+Python {platform.python_version()}, right
+after writing the records. The load over the five minutes before, writing included, was {os.getloadavg()[1]:.1f}.
 
 | what | measured | wanted |
 | --- | --- | --- |
