@@ -90,7 +90,9 @@ def read_records(paths: Sequence[Path]) -> tuple[pd.DataFrame, pd.DataFrame, Cou
 
 
 def _read_chunk(paths: Sequence[Path]) -> tuple[pd.DataFrame, pd.DataFrame, Counter[str]]:
-    records, excluded = [], Counter[str]()
+    runs: list[dict[str, Any]] = []
+    scores: list[tuple[Any, ...]] = []
+    excluded = Counter[str]()
     for path in paths:
         try:
             record = read_record(path)
@@ -105,10 +107,11 @@ def _read_chunk(paths: Sequence[Path]) -> tuple[pd.DataFrame, pd.DataFrame, Coun
         elif record.status != "done":
             excluded["not done"] += 1
         else:
-            records.append(record)
+            runs.append(_run_row(record))
+            key = (record.run_id, record.model, record.subset_hash)
+            scores += [(*key, *_score_of(row)) for row in record.metrics]
     columns = ["run_id", "model", "subset_hash", *SCORE_FIELDS]
-    rows = [(r.run_id, r.model, r.subset_hash, *_score_of(score)) for r in records for score in r.metrics]
-    return pd.DataFrame(map(_run_row, records)), pd.DataFrame(rows, columns=columns), excluded
+    return pd.DataFrame(runs), pd.DataFrame(scores, columns=columns), excluded
 
 
 def read_failures(folder: Path, members: frozenset[str] | None) -> pd.DataFrame:

@@ -112,8 +112,9 @@ def main() -> None:
         analysing = time.perf_counter() - started
     text = f"""# Loading and analysing records
 
-Made by `python experiments/benchmarks/loading.py` on {os.cpu_count()} cores with Python {platform.python_version()};
-one process, records just written.
+Made by `python experiments/benchmarks/loading.py` on {os.cpu_count()} cores with
+Python {platform.python_version()}, right
+after writing the records. The load over the five minutes before, writing included, was {os.getloadavg()[1]:.1f}.
 
 | what | measured | wanted |
 | --- | --- | --- |
