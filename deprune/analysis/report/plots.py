@@ -45,7 +45,7 @@ def make_plots(evidence: Evidence) -> Iterator[Plot]:
     yield from _variance_plots(evidence, subjects)
     if len(evidence.ranks):
         caption = (
-            "Rank of each search by perplexity and by accuracy; on the dashed line the two agree. Equal "
+            "Rank of each search by perplexity and by accuracy, 1 being best; on the dashed line the two agree. Equal "
             "subsets count once in the correlation, whose p value is exact."
         )
         caption += _first_of(evidence.ranks, MAX_PANELS)
