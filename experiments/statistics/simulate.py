@@ -160,6 +160,7 @@ def measure(name: str, n: int) -> tuple[list[dict[str, object]], dict[str, objec
     """Runs one scenario n times; returns a row per quantity and one of verdicts."""
     scenario, started = SCENARIOS[name], time.perf_counter()
     draws = [_once(scenario, np.random.default_rng([i, *name.encode()])) for i in range(n)]
+    estimators = " or ".join(sorted({str(d["estimator"]) for d in draws}))
     rows: list[dict[str, object]] = []
     for quantity in ("V_C", "V_S", "V_CS", "V_seed", "log ratio"):
         values = pd.DataFrame([d[quantity] for d in draws]).astype(float)
@@ -168,7 +169,7 @@ def measure(name: str, n: int) -> tuple[list[dict[str, object]], dict[str, objec
         finite = error[np.isfinite(error)]
         rows.append(
             {
-                "scenario": name, "estimator": draws[0]["estimator"], "quantity": quantity, "simulations": n,
+                "scenario": name, "estimator": estimators, "quantity": quantity, "simulations": n,
                 "truth": values["truth"].mean(), "mean": values["estimate"][np.isfinite(error)].mean(),
                 "bias": finite.mean(), "bias_se": finite.std() / np.sqrt(len(finite)),
                 "rmse": np.sqrt((finite**2).mean()), "coverage": covered.mean(),
