@@ -106,8 +106,8 @@ def _variance_plots(evidence: Evidence, subjects: list[Subject]) -> Iterator[Plo
     if headlines:
         caption = (
             "Shares of variance by origin. Lines above and below a bar: 95 % intervals of calibration and search. "
-            "Right: root-mean-square change when calibration (C) or search (S) alone moves to another level (of patterns: "
-            "the mean number of blocks that differ). Estimates below zero are drawn as zero."
+            "Right: root-mean-square change when calibration (C) or search (S) alone moves to another level (patterns: "
+            "mean number of blocks that differ). Estimates below zero are drawn as zero."
         )
         figure = figures.variance_shares(pd.concat(headlines, ignore_index=True), _switches(evidence))
         yield Plot("shares", "variance", caption, figure)
