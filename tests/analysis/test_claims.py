@@ -19,7 +19,7 @@ SMALL = {"model": ("tiny",), "budget": (3,), "calib_seed": range(3)}
 
 def verdicts(folder: Path, truth: Truth, levels: dict[str, Any] | None = None, seed: int = 0) -> list[Claim]:
     write_sweep(folder, truth, levels or {}, seed)
-    return list(judge(gather(load(folder), n_resamples=500)))
+    return list(judge(gather(load(folder), ["accuracy", "log perplexity"], n_resamples=500)))
 
 
 def parts_of(claim: Claim) -> dict[str, str]:

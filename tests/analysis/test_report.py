@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 
 from deprune.analysis import load, load_published
+from deprune.analysis.figures import optimality
 from deprune.analysis.report import gather, with_published_ranks, write_report
 from deprune.analysis.report.plots import make_plots
 from deprune.analysis.report.write import format_cell
@@ -138,6 +139,14 @@ def test_every_figure_names_its_axes_and_leaves_settings_alone() -> None:
         assert any(ax.get_xlabel() for ax in axes), plot.name
         assert any(ax.get_ylabel() or ax.get_yticklabels() for ax in axes), plot.name
         assert plot.caption.endswith((".", "?")), plot.name
+
+
+def test_optimality_gaps_are_drawn_with_the_best_search_on_top() -> None:
+    gaps = pd.DataFrame({"search": ["oneshot", "oneshot", "greedy", "exhaustive"], "gap": [0.5, 0.3, 0.1, 0.0]})
+    (ax,) = optimality(gaps).axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["exhaustive", "greedy", "oneshot"]
+    assert ax.yaxis_inverted()
+    assert "gap" in ax.get_xlabel()
 
 
 def test_the_same_results_give_the_same_figures(tmp_path: Path) -> None:

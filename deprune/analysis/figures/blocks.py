@@ -108,8 +108,7 @@ def consensus_matrix(similarity: pd.DataFrame, model: str, budget: int) -> Figur
     if np.isfinite(ceiling):
         bar.ax.axhline(ceiling, color="white", lw=3)
         bar.ax.axhline(ceiling, color=INK, lw=1.2)
-        ax.text(1, 1.01, f"black line on the scale: another seed ({ceiling:.2f})", transform=ax.transAxes, ha="right",
-                fontsize=7)  # fmt: skip
+        bar.set_label(f"chance-corrected Jaccard similarity\n(black line: another seed, {ceiling:.2f})")
     edges = np.flatnonzero(similarity.index.get_level_values(0)[1:] != similarity.index.get_level_values(0)[:-1]) + 0.5
     for edge in edges:
         ax.axhline(edge, color="white", lw=1.5)

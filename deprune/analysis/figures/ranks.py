@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -43,17 +45,22 @@ def rank_agreement(pairs: pd.DataFrame, correlations: pd.DataFrame) -> Figure:
             x, y = row["perplexity_rank"] + shift, row["accuracy_rank"] - shift
             ax.plot(x, y, marker=marker, color=colour, mec=INK, mew=0.4, lw=0, alpha=0.85)
         found = known[key]
-        text = (
-            "no correlation"
-            if math.isnan(found["spearman"])
-            else f"ρ = {found['spearman']:+.2f}, p = {found['p_spearman']:.3f}"
-        )
-        distinct = f"{found['distinct']:.0f} distinct of {n}" if found["distinct"] else f"{n} searches"
-        ax.set_title(f"{condition_name(key)}\n{text}; {distinct}")
+        ax.set_title(f"{condition_name(key)}\n{_correlation(found)}")
         ax.set(xlim=(0.4, n + 0.6), ylim=(0.4, n + 0.6), xticks=range(1, n + 1), yticks=range(1, n + 1))
-    name_axes(axes, "rank by perplexity (1 is best)", "rank by accuracy (1 is best)")
+    name_axes(axes, "rank by perplexity", "rank by accuracy")
     search_legend(figure, searches_of(pairs), lw=0)
     return figure
+
+
+def _correlation(found: dict[Hashable, Any]) -> str:
+    """Returns coefficient and p value, and on how many different subsets they are, where searches agree."""
+    p = found["p_spearman"]
+    if math.isnan(p):
+        text = "no correlation"
+    else:
+        text = f"ρ = {found['spearman']:+.2f}, " + (f"p = {p:.3f}" if p >= 0.001 else "p < 0.001")
+    n, distinct = found["searches"], found["distinct"]
+    return f"{text}\n{distinct} distinct of {n}" if 0 < distinct < n else text
 
 
 @styled

@@ -37,7 +37,7 @@ def variance_shares(headlines: pd.DataFrame, switches: pd.DataFrame) -> Figure:
         _whiskers(ax, headlines, subjects, share)
         ax.set(xlim=(0, 1), xlabel=f"share of variance, {title}")
         ax.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
-    axes[0, 0].set_yticks(range(len(subjects)), [short(s, 36) for s in subjects])
+    axes[0, 0].set_yticks(range(len(subjects)), [short(s, 44) for s in subjects])
     axes[0, 0].invert_yaxis()
     texts = switches.set_index("subject")
     for i, subject in enumerate(subjects):

@@ -45,7 +45,7 @@ def make_plots(evidence: Evidence) -> Iterator[Plot]:
     yield from _variance_plots(evidence, subjects)
     if len(evidence.ranks):
         caption = (
-            "Rank of each search by perplexity and by accuracy; on the dashed line the two agree. Equal "
+            "Rank of each search by perplexity and by accuracy, 1 being best; on the dashed line the two agree. Equal "
             "subsets count once in the correlation, whose p value is exact."
         )
         caption += _first_of(evidence.ranks, MAX_PANELS)
@@ -106,7 +106,8 @@ def _variance_plots(evidence: Evidence, subjects: list[Subject]) -> Iterator[Plo
     if headlines:
         caption = (
             "Shares of variance by origin. Lines above and below a bar: 95 % intervals of calibration and search. "
-            "Right: root-mean-square change when calibration (C) or search (S) alone moves to another level."
+            "Right: root-mean-square change when calibration (C) or search (S) alone moves to another level (patterns: "
+            "mean number of blocks that differ). Estimates below zero are drawn as zero."
         )
         figure = figures.variance_shares(pd.concat(headlines, ignore_index=True), _switches(evidence))
         yield Plot("shares", "variance", caption, figure)
