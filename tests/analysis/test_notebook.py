@@ -9,8 +9,7 @@ import pytest
 from nbclient import NotebookClient
 
 from deprune.analysis import decompose, load
-from tests.analysis.sweeps import Truth, write_sweep
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Command
 
 NOTEBOOK = ROOT / "notebooks" / "variance_analysis.ipynb"
 
@@ -31,13 +30,19 @@ def test_it_is_committed_with_outputs() -> None:
 
 
 @pytest.mark.slow
-def test_it_runs_on_another_sweep(tmp_path: Path) -> None:
-    write_sweep(tmp_path / "results", Truth(calibration=2, search=0.5), {"model": ("tiny",), "calib_seed": range(2)})
+def test_it_runs_on_another_sweep(sweep_here: Command, tmp_path: Path) -> None:
+    """The sweep is real: an embedded model, two corpora, three searches, two draws."""
+    done = sweep_here(
+        "-m", "model=tiny_neox", "calib=facts,arithmetic", "calib.seed=0,1", "calib.n_samples=4", "calib.seq_len=64",
+        "search=oneshot,greedy,last", "budget=3", "eval.limit=30", "eval.windows=2", "tracking=none",
+    )  # fmt: skip
+    assert done.code == 0, done.err
     (tmp_path / "notebooks").mkdir()
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     resources = {"metadata": {"path": str(tmp_path / "notebooks")}}
     NotebookClient(notebook, timeout=300, resources=resources).execute()
     printed = text_of(notebook)
-    assert str(decompose(load(tmp_path / "results"), "accuracy").ratio) in printed
-    assert "80 runs read; left out: nothing." in printed
-    assert "calibration larger" in printed
+    found = decompose(load(tmp_path / "results"), "accuracy")
+    assert str(found.ratio) in printed
+    assert f"{found.headline.set_index('quantity').loc['V_C', 'variance']:.3f}" in printed
+    assert "12 runs read; left out: nothing." in printed
