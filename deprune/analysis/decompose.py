@@ -37,6 +37,8 @@ from deprune.errors import AnalysisError
 
 N_PERMUTATIONS = 999
 
+ITEMS_SUBTRACTED = ", noise of items subtracted"
+
 ROUNDING = 1e-12
 """Relative differences that are none: means of equal numbers of items differ by as much."""
 
@@ -55,7 +57,9 @@ class Decomposition:
         factors: One row per factor: `first_order`, `total` and `shapley` shares, `switch_rms`.
         calibration_parts: Shapley split of V_C among the calibration factors; where `aliased`, of a whole that the
             design cannot take apart.
-        leave_one_out: The headline shares and the log ratio without each level of each factor.
+        leave_one_out: The headline shares and the log ratio without each level of each factor; items are taken as
+            they are.
+        estimator: The estimator in words; says whether the noise of items is subtracted.
         panel: The runs and their grid.
         estimate: The point estimate behind the tables.
         notes: Sentences that belong under every table.
@@ -69,6 +73,7 @@ class Decomposition:
     factors: pd.DataFrame
     calibration_parts: pd.DataFrame
     leave_one_out: pd.DataFrame
+    estimator: str
     panel: Panel
     estimate: Estimate
     notes: tuple[str, ...]
@@ -109,8 +114,8 @@ def decompose(
         point = replace(point, products=point.products - items.products, seed=point.seed - items.seed)
     centre, resamples = resample(panel, point, n_resamples, rng, items)
     resampled = Resampled(np.append(point.terms, point.seed), centre, resamples, point.degrees)
-    label = {"estimator": point.estimator + (", noise of items subtracted" if items is not None else "")}
-    unit = {"unit": chosen.unit}
+    estimator = point.estimator + (ITEMS_SUBTRACTED if items is not None else "")
+    label, unit = {"estimator": estimator}, {"unit": chosen.unit}
     return Decomposition(
         response=chosen,
         headline=headline_table(panel, resampled).assign(**unit, **label),
@@ -120,6 +125,7 @@ def decompose(
         factors=factor_table(panel, resampled.point).assign(**unit, **label),
         calibration_parts=calibration_parts(panel, point).assign(**label),
         leave_one_out=leave_one_out(results.runs, chosen, panel),
+        estimator=estimator,
         panel=panel,
         estimate=point,
         notes=(*panel.notes, *_notes(panel, chosen, point)),
@@ -134,7 +140,10 @@ def _item_noise(results: Results, panel: Panel, chosen: Response, point: Estimat
             f"The noise of items cannot be taken from the estimator {point.estimator}; it needs a complete grid with "
             "two calibration seeds or more."
         )
-    return item_noise(panel, load_items(results, panel, chosen.tasks))
+    answers = load_items(results, panel, chosen.tasks)
+    if single := [task for task, correct in answers.items() if correct.shape[1] < 2]:
+        raise AnalysisError(f"{', '.join(single)} has one item, whose noise cannot be known; score the runs on more.")
+    return item_noise(panel, answers)
 
 
 def leave_one_out(runs: pd.DataFrame, chosen: Response, panel: Panel) -> pd.DataFrame:

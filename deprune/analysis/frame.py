@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,16 +60,18 @@ class Results:
             include those of failed jobs.
         scores: One row per run, task and metric; values as in the record (accuracies from 0 to 1,
             `log_perplexity` in nats per token; missing where the perplexity was not finite).
-        failures: One row per failed job: its factors, exception and reason.
         excluded: Number of records left out, by reason: `damaged`, `other schema`, `duplicate`,
             `not done`, `failed`.
+        failures: One row per failed job: its factors, exception and reason.
+        left_out: One row per record that was left out: `why`, and its factors where it says them.
         folder: The results folder; None for tables that come from elsewhere.
     """
 
     runs: pd.DataFrame
     scores: pd.DataFrame
-    failures: pd.DataFrame
     excluded: dict[str, int]
+    failures: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["run_id", "reason", *FACTORS]))
+    left_out: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["run_id", "why", *FACTORS]))
     folder: Path | None = None
 
     @property
@@ -84,7 +86,7 @@ class Results:
         Raises:
             AnalysisError: A factor or a level does not exist.
         """
-        runs = self.runs
+        runs, failures, left_out = self.runs, self.failures, self.left_out
         for factor, wanted in levels.items():
             if factor not in runs.columns:
                 raise AnalysisError(unknown_name("column of runs", factor, runs.columns))
@@ -94,7 +96,10 @@ class Results:
                 if level not in known:
                     raise AnalysisError(unknown_name(f"level of {factor}", str(level), map(str, known)))
             runs = runs[runs[factor].isin(chosen)]
-        return replace(self, runs=runs, scores=self.scores[self.scores["run_id"].isin(runs.index)])
+            if factor in FACTORS:  # all that a job that was not done is sure to know of itself
+                failures, left_out = (frame[frame[factor].isin(chosen)] for frame in (failures, left_out))
+        scores = self.scores[self.scores["run_id"].isin(runs.index)]
+        return replace(self, runs=runs, scores=scores, failures=failures, left_out=left_out)
 
 
 def load(results_dir: Path | str, sweep: str | None = None, where: Mapping[str, Any] | None = None) -> Results:
@@ -111,14 +116,14 @@ def load(results_dir: Path | str, sweep: str | None = None, where: Mapping[str, 
     """
     folder = Path(results_dir)
     members = None if sweep is None else members_of(folder, sweep)
-    runs, scores, excluded = read_records(record_files(folder, "record.json", members))
+    runs, scores, left_out = read_records(record_files(folder, "record.json", members))
     failures = read_failures(folder, members)
-    counts = {reason: excluded[reason] for reason in EXCLUDED} | {"failed": len(failures)}
+    counts = {why: int((left_out["why"] == why).sum()) for why in EXCLUDED} | {"failed": len(failures)}
     if runs.empty:
         why = ", ".join(f"{n} {reason}" for reason, n in counts.items() if n) or "there are no records"
         raise DataError(f"No run in {folder} can be analysed ({why}); give the results_dir of a finished sweep.")
     runs = _with_categories(runs.set_index("run_id"), failures)
-    results = Results(runs=runs, scores=scores, failures=failures, excluded=counts, folder=folder)
+    results = Results(runs=runs, scores=scores, failures=failures, excluded=counts, left_out=left_out, folder=folder)
     log.info(results.summary)
     return results if where is None else results.where(where)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from deprune.analysis.grid import Grid, name_of_term
-from deprune.analysis.intervals import interval_of_log_ratio, interval_of_share
+from deprune.analysis.intervals import interval_of_log_ratio, interval_of_share, p_of_log_ratio
 from deprune.analysis.panel import SEARCH, Panel
 from deprune.analysis.types import Array
 
@@ -26,6 +26,7 @@ class Ratio:
         log: Its natural logarithm.
         low: Lower end of the 95 % interval of that.
         high: Upper end.
+        p: The smallest level at which the interval excludes zero.
         verdict: One of `VERDICTS`; `NOT_IDENTIFIED` where calibration or search has a single level;
             `NO_INTERVAL` where there is none to judge by.
     """
@@ -33,6 +34,7 @@ class Ratio:
     log: float
     low: float
     high: float
+    p: float
     verdict: str
 
 
@@ -129,12 +131,13 @@ def ratio(panel: Panel, resampled: Resampled) -> Ratio:
     """Returns log(V_C / V_S) with its interval and what that interval says."""
     values = quantities(panel, resampled.stacked)
     if "V_C" not in values or "V_S" not in values:
-        return Ratio(log=math.nan, low=math.nan, high=math.nan, verdict=NOT_IDENTIFIED)
+        return Ratio(log=math.nan, low=math.nan, high=math.nan, p=math.nan, verdict=NOT_IDENTIFIED)
     log, low, high = interval_of_log_ratio(values["V_C"], values["V_S"], resampled.degrees)
     if math.isnan(low):
-        return Ratio(log=log, low=low, high=high, verdict=NO_INTERVAL)
+        return Ratio(log=log, low=low, high=high, p=math.nan, verdict=NO_INTERVAL)
+    p = p_of_log_ratio(values["V_C"], values["V_S"], resampled.degrees)
     verdict = VERDICTS[0] if low > 0 else VERDICTS[1] if high < 0 else VERDICTS[2]
-    return Ratio(log=log, low=low, high=high, verdict=verdict)
+    return Ratio(log=log, low=low, high=high, p=p, verdict=verdict)
 
 
 def factor_table(panel: Panel, point: Array) -> pd.DataFrame:

@@ -129,13 +129,16 @@ def interval_of_share(values: Array, degrees: float) -> tuple[float, float]:
     return float(np.clip(low, 0, 1)), float(np.clip(high, 0, 1))
 
 
-def interval_of_log_ratio(above: Array, below: Array, degrees: float) -> tuple[float, float, float]:
+def interval_of_log_ratio(
+    above: Array, below: Array, degrees: float, level: float = LEVEL
+) -> tuple[float, float, float]:
     """Returns log(above / below) with its basic interval.
 
     Args:
         above: A variance: its estimate, its value at the centre, then its resamples, `(n + 2,)`.
         below: The same of another.
         degrees: Degrees of freedom of the draws.
+        level: Of the interval.
 
     Returns:
         The logarithm, and the ends. Where a variance may be zero, the ends are those of the two
@@ -146,27 +149,38 @@ def interval_of_log_ratio(above: Array, below: Array, degrees: float) -> tuple[f
         return point, np.nan, np.nan
     if min(min(*v[:2], *_tails(v[2:])) for v in (above, below)) > 0:
         tiny = np.finfo(float).tiny
-        return point, *_basic(np.log(np.maximum(above, tiny)) - np.log(np.maximum(below, tiny)), degrees)
-    (a_low, a_high), (b_low, b_high) = _basic(above, degrees), _basic(below, degrees)
+        return point, *_basic(np.log(np.maximum(above, tiny)) - np.log(np.maximum(below, tiny)), degrees, level)
+    (a_low, a_high), (b_low, b_high) = (_basic(values, degrees, level) for values in (above, below))
     low = _log(a_low) - _log(b_high) if a_low > 0 else -np.inf
     high = _log(a_high) - _log(b_low) if b_low > 0 else np.inf
     return point, low, high
 
 
-def _tails(resamples: Array) -> tuple[float, float]:
-    low, high = np.quantile(resamples, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+def p_of_log_ratio(above: Array, below: Array, degrees: float) -> float:
+    """Returns the smallest p such that the interval of level 1 − p excludes zero, at least 2 / (n + 1)."""
+    low, high = 2 / (len(above) - 1), 1.0
+    while high - low > 1e-4:
+        middle = (low + high) / 2
+        _, lower, upper = interval_of_log_ratio(above, below, degrees, 1 - middle)
+        low, high = (low, middle) if lower > 0 or upper < 0 else (middle, high)
+    return high
+
+
+def _tails(resamples: Array, level: float = LEVEL) -> tuple[float, float]:
+    low, high = np.quantile(resamples, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
-def _basic(values: Array, degrees: float) -> tuple[float, float]:
+def _basic(values: Array, degrees: float, level: float = LEVEL) -> tuple[float, float]:
     """Returns the estimate minus the quantiles of the resamples' errors.
 
     The variance of the draws is itself estimated, so the quantiles are taken away from the median by what
     Student's t is wider than the normal distribution.
     """
     errors = values[2:] - values[1]
-    middle, widening = float(np.median(errors)), stats.t.ppf(0.975, degrees) / stats.norm.ppf(0.975)
-    low, high = (middle + widening * (q - middle) for q in _tails(errors))
+    tail = (1 + level) / 2
+    middle, widening = float(np.median(errors)), stats.t.ppf(tail, degrees) / stats.norm.ppf(tail)
+    low, high = (middle + widening * (q - middle) for q in _tails(errors, level))
     return float(values[0] - high), float(values[0] - low)
 
 

@@ -30,21 +30,23 @@ def load_items(results: Results, panel: Panel, tasks: tuple[str, ...]) -> dict[s
 
     Args:
         results: Where the runs are from.
-        panel: The runs.
+        panel: The runs, with mean accuracies in percentage points.
         tasks: The tasks that the response is the mean of.
 
     Returns:
         Task -> 0 or 1, `(n_runs, n_items)`.
 
     Raises:
-        DataError: The answers of a run are not there.
+        DataError: The answers of a run are not there, or not those behind its accuracy.
     """
+    if results.folder is None:
+        raise DataError("These tables do not come from records, so the answers to single items are not there.")
     rows, read = panel.rows, dict[Path, Mapping[str, Array]]()
     answers: dict[str, list[Array]] = {task: [] for task in tasks}
     for run_id, folder, bits, limit in zip(
         rows.index, rows["downstream_folder"], rows["subset"], rows["eval_limit"], strict=True
     ):
-        if results.folder is None or not isinstance(folder, str):
+        if not isinstance(folder, str):
             raise DataError(f"The record of run {run_id} does not say where its items lie; run the job again.")
         path = results.folder / "downstream" / Path(folder).name / f"{bits}.json"
         if path not in read:
@@ -54,7 +56,17 @@ def load_items(results: Results, panel: Panel, tasks: tuple[str, ...]) -> dict[s
             if key not in read[path]:
                 raise DataError(f"{path} lacks the items of {key} for run {run_id}; run the job again.")
             answers[task].append(read[path][key])
-    return {task: np.stack(rows) for task, rows in answers.items()}
+    uneven = [task for task, correct in answers.items() if len({len(c) for c in correct}) > 1]
+    if uneven:
+        raise DataError(f"The runs have different numbers of items of {', '.join(uneven)}; run the jobs again.")
+    stacked = {task: np.stack(correct) for task, correct in answers.items()}
+    means = 100 * np.mean([correct.mean(axis=1) for correct in stacked.values()], axis=0)
+    if not np.allclose(means, panel.values, atol=1e-6):
+        raise DataError(
+            f"The items of run {rows.index[np.abs(means - panel.values).argmax()]} do not give the accuracy in its "
+            "record; run the job again with force=true."
+        )
+    return stacked
 
 
 def _read_answers(path: Path) -> dict[str, Array]:

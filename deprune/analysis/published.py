@@ -59,7 +59,7 @@ def load_published() -> Results:
     for name in CATEGORIES:
         runs[name] = pd.Categorical(runs[name], ordered_levels(name, set(runs[name].dropna())))
     scores = pd.concat([_accuracy_scores(accuracy), _perplexity_scores(perplexity)], ignore_index=True)
-    return Results(runs=runs, scores=scores, failures=pd.DataFrame(columns=["run_id", "reason"]), excluded={})
+    return Results(runs=runs, scores=scores, excluded={})
 
 
 def _runs(rows: pd.DataFrame) -> pd.DataFrame:

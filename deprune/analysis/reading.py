@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import operator
 import os
-from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -35,7 +34,8 @@ CHUNK = 2000
 PARALLEL_FROM = 5 * CHUNK
 """Number of records from which on starting processes is worth it."""
 
-EXCLUDED = ("damaged", "other schema", "duplicate", "not done", "failed")
+DUPLICATE = "duplicate"
+EXCLUDED = ("damaged", "other schema", DUPLICATE, "not done")
 
 _score_of = operator.attrgetter(*SCORE_FIELDS)
 
@@ -67,11 +67,11 @@ def record_files(folder: Path, name: str, members: frozenset[str] | None) -> lis
     return [path for run_id in sorted(names) if (path := runs / run_id / name).is_file()]
 
 
-def read_records(paths: Sequence[Path]) -> tuple[pd.DataFrame, pd.DataFrame, Counter[str]]:
+def read_records(paths: Sequence[Path]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Reads records, on all cores where there are many.
 
     Returns:
-        One row per usable run, one per run, task and metric, and the number of records left out by reason.
+        One row per usable run, one per run, task and metric, and one per record that was left out.
     """
     chunks = [paths[i : i + CHUNK] for i in range(0, len(paths), CHUNK)]
     if len(paths) < PARALLEL_FROM:
@@ -79,39 +79,40 @@ def read_records(paths: Sequence[Path]) -> tuple[pd.DataFrame, pd.DataFrame, Cou
     else:
         with ProcessPoolExecutor(os.cpu_count()) as pool:
             tables = list(pool.map(_read_chunk, chunks))
-    excluded = sum((counts for _, _, counts in tables), Counter[str]())
+    columns = ["run_id", "why", *FACTORS]
+    left_out = pd.DataFrame([row for _, _, rows in tables for row in rows], columns=columns, dtype=object)
     tables = [table for table in tables if len(table[0])]
     if not tables:
-        return pd.DataFrame(), pd.DataFrame(), excluded
+        return pd.DataFrame(), pd.DataFrame(), left_out
     runs = pd.concat([runs for runs, _, _ in tables], ignore_index=True)
     scores = pd.concat([scores for _, scores, _ in tables], ignore_index=True)
     texts = ("run_id", "model", "subset_hash", "task", "metric", "item_set", "version")
-    return runs, scores.astype(dict.fromkeys(texts, "category")), excluded
+    return runs, scores.astype(dict.fromkeys(texts, "category")), left_out
 
 
-def _read_chunk(paths: Sequence[Path]) -> tuple[pd.DataFrame, pd.DataFrame, Counter[str]]:
+def _read_chunk(paths: Sequence[Path]) -> tuple[pd.DataFrame, pd.DataFrame, list[dict[str, Any]]]:
     runs: list[dict[str, Any]] = []
     scores: list[tuple[Any, ...]] = []
-    excluded = Counter[str]()
+    left_out: list[dict[str, Any]] = []
     for path in paths:
         try:
             record = read_record(path)
         except RecordError as error:
-            excluded["other schema" if error.__cause__ is None else "damaged"] += 1
+            left_out.append(_left_out(path, "other schema" if error.__cause__ is None else "damaged"))
             continue
         except (TypeError, KeyError, OSError):
-            excluded["damaged"] += 1
+            left_out.append(_left_out(path, "damaged"))
             continue
         if record.run_id != path.parent.name:
-            excluded["duplicate"] += 1  # a copy: the record of a run lies in the folder of its name
+            left_out.append(_left_out(path, DUPLICATE))  # a copy: the record of a run lies in the folder of its name
         elif record.status != "done":
-            excluded["not done"] += 1
+            left_out.append(_left_out(path, "not done"))
         else:
             runs.append(_run_row(record))
             key = (record.run_id, record.model, record.subset_hash)
             scores += [(*key, *_score_of(row)) for row in record.metrics]
     columns = ["run_id", "model", "subset_hash", *SCORE_FIELDS]
-    return pd.DataFrame(runs), pd.DataFrame(scores, columns=columns), excluded
+    return pd.DataFrame(runs), pd.DataFrame(scores, columns=columns), left_out
 
 
 def read_failures(folder: Path, members: frozenset[str] | None) -> pd.DataFrame:
@@ -120,16 +121,29 @@ def read_failures(folder: Path, members: frozenset[str] | None) -> pd.DataFrame:
     for path in record_files(folder, "failure.json", members):
         if (path.parent / "record.json").is_file():
             continue  # a later attempt succeeded
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, OSError):
-            content = {"reason": "the report of the failure is damaged"}
-        if not isinstance(content, dict):
-            content = {"reason": "the report of the failure is damaged"}
-        rows.append({"run_id": path.parent.name, **content})
+        content = _read_object(path) or {"reason": "the report of the failure is damaged"}
+        said = {key: value for key, value in content.items() if key not in FACTORS}
+        rows.append({**said, "run_id": path.parent.name} | _levels(content))
     columns = ["run_id", "exception", "reason", "phase", *FACTORS]
-    failures = pd.DataFrame(rows)
+    failures = pd.DataFrame(rows, dtype=object)
     return failures.reindex(columns=list(dict.fromkeys([*columns, *failures.columns])))
+
+
+def _left_out(path: Path, why: str) -> dict[str, Any]:
+    return {"run_id": path.parent.name, "why": why} | _levels(_read_object(path))
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _levels(content: dict[str, Any]) -> dict[str, Any]:
+    """Returns the levels that a file of any version names, to tell which levels lack runs."""
+    return {factor: level for factor in FACTORS if isinstance(level := content.get(factor), str | int)}
 
 
 def _run_row(record: RunRecord) -> dict[str, Any]:

@@ -12,6 +12,9 @@ from deprune.analysis.frame import Results
 from deprune.errors import AnalysisError
 from deprune.nearest import unknown_name
 
+LOGIT = "logit "
+"""Before the name of an accuracy: the same on the logit scale."""
+
 LOG_PERPLEXITY_CAP = math.log(2**17)
 """Above the logarithm of about the largest vocabulary in use a model is worse than guessing: it has diverged."""
 
@@ -21,8 +24,8 @@ class Response:
     """A response.
 
     Attributes:
-        name: `accuracy`, `accuracy of <task>`, `log perplexity`, `log perplexity of <corpus>` or
-            `calibration loss increase`.
+        name: `accuracy`, `accuracy of <task>`, each also after `logit `, `log perplexity`, `log perplexity of
+            <corpus>` or `calibration loss increase`.
         unit: Of its values.
         values: One per run, missing where it was not measured; indexed as the runs.
         tasks: The tasks or corpora that it is the mean of.
@@ -48,7 +51,8 @@ def response_names(results: Results) -> list[str]:
 def response(results: Results, name: str) -> Response:
     """Returns a response by name.
 
-    Accuracies are in percentage points, each task counting the same. Perplexities are means of
+    Accuracies are in percentage points, each task counting the same; on request as the mean of log-odds, half an item
+    added to both sides. The level of chance is not in the records and is not taken off. Perplexities are means of
     logarithms over corpora, cut at the logarithm of a large vocabulary. The loss on the calibration set counts
     as its increase over the dense model on the same set, for corpora differ before anything is removed.
 
@@ -56,15 +60,20 @@ def response(results: Results, name: str) -> Response:
         AnalysisError: There is no such response, scores are on different items, or losses have different units.
     """
     known = response_names(results)
-    if name not in known:
+    plain = name.removeprefix(LOGIT)
+    if plain not in known or (plain != name and not plain.startswith("accuracy")):
         raise AnalysisError(unknown_name("response", name, known))
     if name == "calibration loss increase":
         return _calibration_increase(results)
-    kind, _, task = name.partition(" of ")
+    kind, _, task = plain.partition(" of ")
     metric = {"accuracy": "acc", "log perplexity": "log_perplexity"}[kind]
     tasks = (task,) if task else _tasks(results, metric)
     wide = _wide(results, metric, tasks)
     none = pd.Series(False, index=results.runs.index)
+    if plain != name:
+        n = _n_items(results, tasks)
+        odds = (wide * n + 0.5) / (n - wide * n + 0.5)
+        return Response(name, "logits", odds.map(math.log).mean(axis=1, skipna=False), tasks, none)
     if metric == "acc":
         return Response(name, "percentage points", 100 * wide.mean(axis=1, skipna=False), tasks, none)
     diverged = (wide > LOG_PERPLEXITY_CAP).any(axis=1)
@@ -78,19 +87,9 @@ def without_diverged(results: Results) -> Results:
     return replace(results, runs=kept, scores=results.scores[results.scores["run_id"].isin(kept.index)])
 
 
-def diverged_by_level(results: Results, factors: tuple[str, ...]) -> pd.DataFrame:
-    """Returns the share of diverged runs at every level of some factors.
-
-    Returns:
-        `factor`, `level`, number of `runs` and of `diverged` ones, `share`.
-    """
-    diverged = response(results, "log perplexity").diverged[~results.runs["is_dense"]]
-    rows = []
-    for factor in factors:
-        levels = results.runs.loc[diverged.index, factor]
-        for level, group in diverged.groupby(levels, observed=True):
-            rows.append((factor, str(level), len(group), int(group.sum()), float(group.mean())))
-    return pd.DataFrame(rows, columns=["factor", "level", "runs", "diverged", "share"])
+def _n_items(results: Results, tasks: tuple[str, ...]) -> pd.Series:
+    scores = results.scores[(results.scores["metric"] == "acc") & results.scores["task"].isin(tasks)]
+    return scores.groupby(scores["task"].astype(str))["n_items"].first()
 
 
 def _tasks(results: Results, metric: str) -> tuple[str, ...]:

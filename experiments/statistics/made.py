@@ -53,7 +53,7 @@ def make_results(runs: pd.DataFrame, accuracy: np.ndarray) -> Results:
             "value": accuracy / 100, "stderr": 0.01, "dense_value": 1.0, "n_items": 100, "item_set": "i",
         }
     )  # fmt: skip
-    return Results(runs=runs.assign(accuracy=accuracy), scores=scores, failures=pd.DataFrame(), excluded={})
+    return Results(runs=runs.assign(accuracy=accuracy), scores=scores, excluded={})
 
 
 def make_cells(grid: Grid, truth: Mapping[tuple[str, ...], float], rng: np.random.Generator) -> np.ndarray:

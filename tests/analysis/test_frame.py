@@ -15,7 +15,8 @@ import pytest
 
 from deprune.analysis import decompose, load, response, response_names
 from deprune.analysis.decompose import Decomposition
-from deprune.analysis.responses import LOG_PERPLEXITY_CAP, diverged_by_level, without_diverged
+from deprune.analysis.rates import rates_by_level
+from deprune.analysis.responses import LOG_PERPLEXITY_CAP, without_diverged
 from deprune.errors import AnalysisError, DataError
 from deprune.record import MetricRow, ResultStore
 from tests.conftest import ROOT
@@ -110,6 +111,34 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
     assert "beam" in results.runs["search"].cat.categories, "levels of failed jobs are declared too"
 
 
+def test_rates_at_every_level(tmp_path: Path) -> None:
+    """What never came to a record counts at its level, as far as it says that."""
+    store = ResultStore(tmp_path)
+    jobs = [("greedy", 2), ("greedy", 3), ("oneshot", 2), ("oneshot", 3), ("beam", 2), ("beam", 10), ("beam", 0)]
+    for number, (search, budget) in enumerate(jobs):
+        store.put(make(f"r{number}", search=search, budget=budget, is_dense=budget == 0))
+    text = json.loads(store.path("r0").read_text())
+    store.path("r0").write_text(json.dumps({**text, "schema_version": 1}))
+    store.path("r1").write_text("{")
+    (tmp_path / "runs" / "copy").mkdir()
+    (tmp_path / "runs" / "copy" / "record.json").write_text(store.path("r2").read_text())
+    failures = [{"search": "beam", "budget": 2}, {"search": "beam", "budget": 0}, {"search": [], "budget": {}}, "text"]
+    for number, failure in enumerate(failures):
+        path = tmp_path / "runs" / f"f{number}" / "failure.json"
+        path.parent.mkdir()
+        path.write_text(json.dumps(failure))
+    results = load(tmp_path)
+    table = rates_by_level(results)
+    assert table[["factor", "level", "jobs", "done", "failed", "stale"]].to_numpy().tolist() == [
+        ["all", "", 9, 4, 3, 2], ["budget", "2", 4, 2, 1, 1], ["budget", "3", 1, 1, 0, 0], ["budget", "10", 1, 1, 0, 0],
+        ["search", "oneshot", 2, 2, 0, 0], ["search", "greedy", 1, 0, 0, 1], ["search", "beam", 3, 2, 1, 0],
+    ]  # fmt: skip
+    assert table.iloc[0][["failed_share", "stale_share"]].tolist() == [3 / 9, 2 / 9]
+    assert len(results.failures) == results.excluded["failed"] == 4
+    at_two = rates_by_level(results.where({"budget": 2})).iloc[0]
+    assert at_two[["jobs", "done", "failed", "stale"]].tolist() == [4, 2, 1, 1]
+
+
 def test_a_failure_that_was_mended_is_none(tmp_path: Path) -> None:
     store = ResultStore(tmp_path)
     path = store.put(make("good"))
@@ -177,8 +206,8 @@ def test_diverged_runs_are_outcomes(tmp_path: Path) -> None:
     results = load(tmp_path)
     chosen = response(results, "log perplexity")
     assert chosen.values.tolist() == [3.0, LOG_PERPLEXITY_CAP, LOG_PERPLEXITY_CAP]
-    table = diverged_by_level(results, ("search",)).set_index("level")
-    assert table["share"].to_dict() == {"oneshot": 0.0, "greedy": 1.0}
+    table = rates_by_level(results).set_index("level")
+    assert table["diverged_share"].to_dict() == {"": 2 / 3, "oneshot": 0.0, "greedy": 1.0}
     assert without_diverged(results).runs.index.tolist() == ["r0"]
 
 
@@ -252,6 +281,32 @@ def test_items_need_a_complete_grid_and_an_accuracy(tmp_path: Path) -> None:
         decompose(results, "acuracy")
     lost = replace(results, folder=None)
     assert lost.summary.startswith("4 runs")
+
+
+def test_items_that_are_not_those_of_the_records_are_refused(tmp_path: Path) -> None:
+    write_grid(tmp_path, n_seeds=3)
+    path = sorted((tmp_path / "downstream" / "tiny").iterdir())[0]
+    answers = json.loads(path.read_text())
+    correct = answers["task, first 4"]["metrics"]["acc"]["correct"]
+    other = "".join("10"[int(bit)] for bit in correct)
+    for wrong, why in ((other, "force=true"), (correct + "1", "different numbers of items of task")):
+        answers["task, first 4"]["metrics"]["acc"]["correct"] = wrong
+        path.write_text(json.dumps(answers))
+        with pytest.raises(DataError, match=why):
+            decompose(load(tmp_path), "accuracy", over_items=True)
+
+
+def test_logits_of_accuracy(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path)
+    for i, values in enumerate(((0.25, 1.0), (0.5, 0.0))):
+        store.put(make(f"r{i}", metrics=tuple(row(task, "acc", v) for task, v in zip("ab", values, strict=True))))
+    results = load(tmp_path)
+    expected = [(np.log(1.5 / 3.5) + np.log(4.5 / 0.5)) / 2, (np.log(2.5 / 2.5) + np.log(0.5 / 4.5)) / 2]
+    assert response(results, "logit accuracy").values.tolist() == pytest.approx(expected)
+    assert response(results, "logit accuracy of a").values.tolist() == pytest.approx([np.log(1.5 / 3.5), 0.0])
+    for name in ("logit log perplexity", "logit logit accuracy", "logit "):
+        with pytest.raises(AnalysisError, match="no response"):
+            response(results, name)
 
 
 ALLOWED = {

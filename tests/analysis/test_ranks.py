@@ -71,9 +71,7 @@ def test_ranks_of_a_sweep_and_copies() -> None:
     accuracy[1], log_perplexity[1] = accuracy[0], log_perplexity[0]
     results = make_results(runs.assign(subset=subsets), accuracy)
     held_out = results.scores.assign(metric="log_perplexity", task="wiki", value=log_perplexity)
-    results = type(results)(
-        runs=results.runs, scores=pd.concat([results.scores, held_out]), failures=results.failures, excluded={}
-    )
+    results = type(results)(runs=results.runs, scores=pd.concat([results.scores, held_out]), excluded={})
     table = perplexity_against_accuracy(results)
     dropped = perplexity_against_accuracy(results, drop_copies=True)
     assert sorted(table["distinct"]) == [6, 7]

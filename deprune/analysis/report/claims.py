@@ -18,7 +18,8 @@ from statsmodels.stats.multitest import multipletests
 
 from deprune.analysis.headline import NO_INTERVAL, NOT_IDENTIFIED, VERDICTS, Ratio
 from deprune.analysis.patterns import Patterns
-from deprune.analysis.report.evidence import INCREASE, Evidence, Subject
+from deprune.analysis.report.evidence import Evidence
+from deprune.analysis.report.subject import INCREASE, Subject
 
 SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
 
@@ -44,9 +45,10 @@ RULES = (
     f"below {LITTLE:.0%} (not supported: for one search it is above). Similar subsets, for each model and budget: the "
     "interval of the chance-corrected Jaccard similarity within a calibration draw is above "
     f"{ALIKE} (not supported: below).",
-    "Claim 3, patterns and perplexity: the interval of log(V_C/V_S) is above 0 (not supported: below). Accuracy: it "
-    f"lies within ±log {COMPARABLE:g} (not supported: outside). With one calibration seed V_C holds the noise of "
-    "draws, and there is no verdict.",
+    f"Claim 3, patterns and perplexity: log(V_C/V_S) is above 0, p ≤ {ALPHA} after Holm's correction over the primary "
+    "contrasts, which are the ratios of patterns, perplexity and accuracy (not supported: below). Accuracy: its "
+    f"interval lies within ±log {COMPARABLE:g} (not supported: outside). With one calibration seed V_C holds the noise "
+    "of draws, and there is no verdict.",
     f"Claim 4: the interval of the mean Spearman correlation is below {ALIKE} (not supported: above); the searches are "
     "taken as given, and conditions as independent.",
 )
@@ -206,8 +208,9 @@ def _seed_ceiling(table: pd.DataFrame, row: dict[Hashable, Any]) -> str:
 
 
 def _larger_part(evidence: Evidence) -> Iterator[Part]:
+    p_holm = {str(contrast): float(p) for contrast, p in evidence.primary.set_index("contrast")["p_holm"].items()}
     for patterns in evidence.patterns:
-        yield _is_larger(f"patterns of {patterns.model}", patterns.ratio, patterns.panel.n_seeds)
+        yield _is_larger(f"patterns of {patterns.model}", patterns.ratio, patterns.panel.n_seeds, p_holm)
     yield from _no_patterns(evidence)
     for name, judged in (("log perplexity", _is_larger), ("accuracy", _is_comparable)):
         subject = evidence.subject(name)
@@ -216,17 +219,18 @@ def _larger_part(evidence: Evidence) -> Iterator[Part]:
         elif subject.decomposition is None:
             yield Part(name, UNDECIDED, subject.refusal)
         else:
-            yield judged(name, subject.decomposition.ratio, subject.decomposition.panel.n_seeds)
+            yield judged(name, subject.decomposition.ratio, subject.decomposition.panel.n_seeds, p_holm)
 
 
-def _is_larger(subject: str, ratio: Ratio, n_seeds: int) -> Part:
+def _is_larger(subject: str, ratio: Ratio, n_seeds: int, p_holm: dict[str, float]) -> Part:
     if part := _not_judged(subject, ratio, n_seeds):
         return part
-    verdict = {VERDICTS[0]: SUPPORTED, VERDICTS[1]: NOT_SUPPORTED}.get(ratio.verdict, UNDECIDED)
-    return Part(subject, verdict, f"{ratio.verdict.capitalize()}: {_ratio(ratio)}.")
+    found = ratio.verdict if p_holm[subject] <= ALPHA else VERDICTS[2]
+    verdict = {VERDICTS[0]: SUPPORTED, VERDICTS[1]: NOT_SUPPORTED}.get(found, UNDECIDED)
+    return Part(subject, verdict, f"{found.capitalize()}: {_ratio(ratio)}, p = {p_holm[subject]:.2g} after Holm.")
 
 
-def _is_comparable(subject: str, ratio: Ratio, n_seeds: int) -> Part:
+def _is_comparable(subject: str, ratio: Ratio, n_seeds: int, _: dict[str, float]) -> Part:
     if part := _not_judged(subject, ratio, n_seeds):
         return part
     limit = math.log(COMPARABLE)

@@ -6,71 +6,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-import numpy as np
 import pandas as pd
+from statsmodels.stats.multitest import multipletests
 
-from deprune.analysis.classical import classical_table
-from deprune.analysis.cost import quality_against_cost, spread_across_searches
-from deprune.analysis.decompose import Decomposition, decompose
 from deprune.analysis.frame import Results
-from deprune.analysis.gains import dense_values, gains_over_oneshot
 from deprune.analysis.gaps import optimality_gaps
+from deprune.analysis.headline import Ratio
 from deprune.analysis.patterns import Patterns, consensus, decompose_patterns, dispersion
 from deprune.analysis.published import read_table
 from deprune.analysis.ranks import agreement_between_calibrations, perplexity_against_accuracy, rank_correlation
+from deprune.analysis.report.subject import CONDITION, Subject, subjects_of
 from deprune.analysis.responses import response, response_names
-from deprune.analysis.similarity import calibration_groups
 from deprune.errors import AnalysisError, DepruneError
 
 T = TypeVar("T")
 
-CONDITION = ["model", "budget", "calib_config"]
-INCREASE = "calibration loss increase"
+PRIMARY = ("log perplexity", "accuracy")
+"""Responses whose log(V_C / V_S) is tested, with those of patterns; all else is an appendix."""
+
 CONTROLS = ("random", "last")
 """Searches that look at no loss: they cannot converge to anything."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Subject:
-    """One response and all that is said about it.
-
-    Attributes:
-        title: The response, with the objective where it is that objective's loss.
-        response: Name of the response.
-        results: The runs that can have it.
-        unit: Of the response.
-        decomposition: Its variance by factor; None where `refusal` says why.
-        refusal: Why there is no decomposition; else empty.
-        notes: Sentences on which runs were taken.
-        values: One row per model, budget, configuration and search: mean `value`, `stderr` over seeds.
-        gains: As of `gains_over_oneshot`.
-        spread: As of `spread_across_searches`.
-        costs: As of `quality_against_cost`, for the first cost that the runs have; may be empty.
-        dense: Mean response of each dense model.
-    """
-
-    title: str
-    response: str
-    results: Results
-    unit: str
-    decomposition: Decomposition | None
-    refusal: str
-    notes: tuple[str, ...]
-    values: pd.DataFrame
-    gains: pd.DataFrame
-    spread: pd.DataFrame
-    costs: pd.DataFrame
-    dense: pd.Series
-
-    @property
-    def label(self) -> str:
-        """Name and unit, for an axis."""
-        return f"{self.title} [{self.unit}]"
-
-    @property
-    def is_part(self) -> bool:
-        """Whether it is one task or corpus of several."""
-        return " of " in self.response
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,9 +56,28 @@ class Evidence:
     gaps: pd.DataFrame
     refusals: dict[str, str]
 
+    @property
+    def primary(self) -> pd.DataFrame:
+        """The primary contrasts: log(V_C / V_S) of patterns, perplexity and accuracy, with Holm's p over them."""
+        ratios = {f"patterns of {p.model}": p.ratio for p in self.patterns}
+        for name in PRIMARY:
+            if (subject := self.subject(name)) and subject.decomposition:
+                ratios[name] = subject.decomposition.ratio
+        return _with_holm(ratios)
+
     def subject(self, name: str) -> Subject | None:
         """Returns the first subject of a response."""
         return next((s for s in self.subjects if s.response == name), None)
+
+
+def _with_holm(ratios: dict[str, Ratio]) -> pd.DataFrame:
+    rows = [(name, r.log, r.low, r.high, r.p, r.verdict) for name, r in ratios.items()]
+    table = pd.DataFrame(rows, columns=["contrast", "log_ratio", "low", "high", "p", "verdict"])
+    tested = table["p"].notna()
+    table["p_holm"] = float("nan")
+    if tested.any():
+        table.loc[tested, "p_holm"] = multipletests(table.loc[tested, "p"], method="holm")[1]
+    return table
 
 
 def gather(results: Results, responses: Sequence[str] | None = None, n_resamples: int = 1000) -> Evidence:
@@ -121,9 +95,7 @@ def gather(results: Results, responses: Sequence[str] | None = None, n_resamples
         raise AnalysisError(f"All {len(results.runs)} runs are of dense models, so there is nothing to compare.")
     refusals: dict[str, str] = {}
     subjects = tuple(
-        _subject(part, name, title, notes, n_resamples)
-        for name in responses or _all_responses(results)
-        for part, title, notes in _parts(results, name)
+        subject for name in responses or _all_responses(results) for subject in subjects_of(results, name, n_resamples)
     )
     models = results.runs.loc[~results.runs["is_dense"] & results.runs["subset"].notna(), "model"]
     patterns = [
@@ -171,56 +143,6 @@ def _attempt(refusals: dict[str, str], what: str, compute: Callable[[], T]) -> T
     except DepruneError as error:
         refusals[what] = str(error)
         return None
-
-
-def _parts(results: Results, name: str) -> list[tuple[Results, str, tuple[str, ...]]]:
-    """Returns the runs that can have a response, apart where objectives measure different things."""
-    runs = results.runs
-    if name == INCREASE:
-        objectives = runs.loc[runs["calib_value"].notna() & ~runs["is_dense"], "objective"].astype(str).unique()
-        return [(results.where({"objective": o}), f"{name} ({o})", ()) for o in objectives]
-    present = response(results, name).values.notna() & ~runs["is_dense"]
-    measured = present.groupby(runs["objective"].astype(str)).any()
-    having = measured.index[measured].tolist()
-    without = [o for o in measured.index if o not in having and not runs.loc[runs["objective"] == o, "is_dense"].all()]
-    if not having or not without:
-        return [(results, name, ())]
-    note = f"{name} was measured for the objective {', '.join(having)} only, not for {', '.join(without)}."
-    return [(results.where({"objective": having}), name, (note,))]
-
-
-def _subject(part: Results, name: str, title: str, notes: tuple[str, ...], n_resamples: int) -> Subject:
-    refusals: dict[str, str] = {}
-    found = _attempt(refusals, title, lambda: decompose(part, name, n_resamples=n_resamples))
-    dense = dense_values(part, name).groupby(part.runs["model"], observed=True).mean()
-    return Subject(
-        title=title,
-        response=name,
-        results=part,
-        unit=response(part, name).unit,
-        decomposition=found,
-        refusal=refusals.get(title, ""),
-        notes=notes,
-        values=_values(part, name),
-        gains=gains_over_oneshot(part, name),
-        spread=spread_across_searches(part, name),
-        costs=_costs(part, name),
-        dense=dense,
-    )
-
-
-def _values(results: Results, name: str) -> pd.DataFrame:
-    frame = results.runs.assign(value=response(results, name).values, calibration=calibration_groups(results.runs))
-    frame = frame[~frame["is_dense"] & frame["value"].notna()]
-    grouped = frame.groupby([*CONDITION, "calibration", "search"], observed=True)["value"]
-    return grouped.agg(value="mean", stderr="sem", runs="size").reset_index()
-
-
-def _costs(results: Results, name: str) -> pd.DataFrame:
-    for cost in ("n_evals", "search_seconds"):
-        if results.runs.loc[~results.runs["is_dense"], cost].notna().any():
-            return quality_against_cost(results, name, cost)
-    return pd.DataFrame()
 
 
 def _ranks(results: Results, refusals: dict[str, str]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -274,33 +196,3 @@ def _gaps(results: Results, refusals: dict[str, str]) -> pd.DataFrame:
         refusals["optimality gaps"] = refusals["optimality gaps"].replace(str(folder), "the results folder")
         return pd.DataFrame()
     return gaps[gaps["run_id"].isin(results.runs.index)]
-
-
-def shares_by_seeds(subject: Subject, n_resamples: int = 500) -> pd.DataFrame:
-    """Returns the shares within condition from the first 2, 3, … calibration seeds.
-
-    Returns:
-        `subject`, `seeds`, `quantity`, `share_within`, `share_within_low`, `share_within_high`; empty for fewer than
-        three seeds.
-    """
-    seeds = sorted(subject.results.runs.loc[~subject.results.runs["is_dense"], "calib_seed"].dropna().unique())
-    tables = []
-    for n in range(2, len(seeds) + 1) if len(seeds) > 2 else ():
-        try:
-            part = decompose(
-                subject.results.where({"calib_seed": seeds[:n]}), subject.response, n_resamples=n_resamples
-            )
-        except AnalysisError:
-            continue
-        tables.append(part.headline.assign(subject=subject.title, seeds=n))
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-
-
-def classical(subject: Subject) -> pd.DataFrame | str:
-    """Returns the classical table of a subject, or why there is none."""
-    if subject.decomposition is None:
-        return subject.refusal
-    try:
-        return classical_table(subject.decomposition.panel)
-    except (AnalysisError, np.linalg.LinAlgError) as error:
-        return str(error)

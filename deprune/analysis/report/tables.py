@@ -10,9 +10,11 @@ import pandas as pd
 from deprune.analysis.gaps import gaps_by_search
 from deprune.analysis.panel import alias_table
 from deprune.analysis.published import check_published, published_remarks
+from deprune.analysis.rates import rates_by_level
 from deprune.analysis.reading import FACTORS
 from deprune.analysis.report.claims import Claim
-from deprune.analysis.report.evidence import Evidence, Subject, classical
+from deprune.analysis.report.evidence import Evidence
+from deprune.analysis.report.subject import Subject, classical
 
 MAX_LEVELS = 12
 
@@ -43,6 +45,11 @@ DECOMPOSITION = {
     "components": "Functional-ANOVA components of every term.",
 }
 """What decompositions of responses and of patterns have in common: attribute -> caption."""
+
+RATES = (
+    "Jobs of pruned models at every level: done, failed, stale (a record that cannot be used), and diverged among "
+    "those done. Where rates differ between levels, so may what is left to compare."
+)
 
 RESPONSES = {
     "calibration_parts": "How V_C splits among the calibration factors (Shapley); where aliased, of a whole that the "
@@ -75,7 +82,10 @@ def _run_tables(evidence: Evidence) -> Iterator[Table]:
     yield Table("factors", "run", "The factors and their levels among the pruned runs.", _factors(runs))
     yield Table("dense", "run", "What the dense models reach.", _dense(evidence))
     yield Table("aliases", "run", "Pairs of factors of which not every combination was run.", alias_table(runs))
+    yield Table("rates", "run", RATES, rates_by_level(evidence.results))
     yield Table("failures", "run", "Jobs that failed.", failures.dropna(axis=1, how="all"))
+    left_out = evidence.results.left_out.dropna(axis=1, how="all")
+    yield Table("left_out", "run", "Records that were left out, and why.", left_out)
     yield Table("warnings", "run", "Warnings in the records.", _warnings(runs))
     yield Table("means", "run", "Mean response of every model, budget, configuration and search.", means)
 
@@ -108,10 +118,17 @@ def _search_tables(evidence: Evidence) -> Iterator[Table]:
 
 
 def _variance_tables(evidence: Evidence) -> Iterator[Table]:
-    caption = "Calibration against search: log(V_C / V_S) with its 95 % interval."
+    caption = (
+        "The primary contrasts: log(V_C / V_S) with its 95 % interval, the p value of the two being equal, and Holm's "
+        "over these contrasts. All other tests are an appendix."
+    )
+    yield Table("variance_primary", "variance", caption, evidence.primary)
+    caption = "Calibration against search: log(V_C / V_S) with its 95 % interval, for every response."
     yield Table("variance_ratio", "variance", caption, _by_subject(evidence, _ratio))
     for name, caption in {**DECOMPOSITION, **RESPONSES}.items():
         yield Table(f"variance_{name}", "variance", caption, _by_subject(evidence, _part(name)))
+    caption = "Other readings of the same runs: does the answer hang on a choice?"
+    yield Table("variance_sensitivity", "variance", caption, _by_subject(evidence, lambda subject: subject.sensitivity))
     caption = "Appendix: the classical table (type II). η² and partial η² are biased upwards."
     yield Table("variance_classical", "variance", caption, _by_subject(evidence, _classical))
 
@@ -138,9 +155,11 @@ def _ratio(subject: Subject) -> pd.DataFrame:
     if subject.decomposition is None:
         return pd.DataFrame()
     ratio, panel = subject.decomposition.ratio, subject.decomposition.panel
-    row = {"log_ratio": ratio.log, "low": ratio.low, "high": ratio.high, "verdict": ratio.verdict}
+    row = {"log_ratio": ratio.log, "low": ratio.low, "high": ratio.high, "p": ratio.p, "verdict": ratio.verdict}
     counts = {"runs": len(panel.values), "draws": panel.n_draws, "seeds": panel.n_seeds}
-    return pd.DataFrame([row | counts | {"estimator": subject.decomposition.estimate.estimator}])
+    counts |= {"cells": panel.grid.n_cells, "cells_missing": panel.n_cells_missing}
+    counts["distinct_subsets"] = len(panel.rows[["model", "subset"]].dropna().drop_duplicates())
+    return pd.DataFrame([row | counts | {"estimator": subject.decomposition.estimator}])
 
 
 def _gains(subject: Subject) -> pd.DataFrame:

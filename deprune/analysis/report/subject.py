@@ -1,0 +1,171 @@
+"""One response and all that the report says about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from deprune.analysis.classical import classical_table
+from deprune.analysis.cost import quality_against_cost, spread_across_searches
+from deprune.analysis.decompose import Decomposition, decompose
+from deprune.analysis.frame import Results
+from deprune.analysis.gains import dense_values, gains_over_oneshot
+from deprune.analysis.responses import response
+from deprune.analysis.sensitivity import sensitivity
+from deprune.analysis.similarity import calibration_groups
+from deprune.errors import AnalysisError, DataError, DepruneError
+
+CONDITION = ["model", "budget", "calib_config"]
+INCREASE = "calibration loss increase"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """One response and all that is said about it.
+
+    Attributes:
+        title: The response, with the objective where it is that objective's loss.
+        response: Name of the response.
+        results: The runs that can have it.
+        unit: Of the response.
+        decomposition: Its variance by factor; None where `refusal` says why.
+        refusal: Why there is no decomposition; else empty.
+        notes: Sentences on which runs were taken.
+        values: One row per model, budget, configuration and search: mean `value`, `stderr` over seeds.
+        gains: As of `gains_over_oneshot`.
+        spread: As of `spread_across_searches`.
+        costs: As of `quality_against_cost`, for the first cost that the runs have; may be empty.
+        dense: Mean response of each dense model.
+        sensitivity: As of `sensitivity`; empty where there is nothing to show, as for single tasks.
+    """
+
+    title: str
+    response: str
+    results: Results
+    unit: str
+    decomposition: Decomposition | None
+    refusal: str
+    notes: tuple[str, ...]
+    values: pd.DataFrame
+    gains: pd.DataFrame
+    spread: pd.DataFrame
+    costs: pd.DataFrame
+    dense: pd.Series
+    sensitivity: pd.DataFrame
+
+    @property
+    def label(self) -> str:
+        """Name and unit, for an axis."""
+        return f"{self.title} [{self.unit}]"
+
+    @property
+    def is_part(self) -> bool:
+        """Whether it is one task or corpus of several."""
+        return " of " in self.response
+
+
+OVER_TASKS = "The noise of items is subtracted: these numbers speak of the tasks, not of these very items alone."
+OVER_ITEMS = "The noise of items is not subtracted, for {}: these numbers speak of these very items."
+NO_ANSWERS = "the answers to single items are not there or are not those behind the records"
+NO_GRID = "that needs a complete grid with two calibration seeds or more, and tasks of two items or more"
+
+
+def subjects_of(results: Results, name: str, n_resamples: int) -> list[Subject]:
+    """Returns one subject for a response, or several where objectives measure different things."""
+    return [_subject(part, name, title, notes, n_resamples) for part, title, notes in _parts(results, name)]
+
+
+def _parts(results: Results, name: str) -> list[tuple[Results, str, tuple[str, ...]]]:
+    """Returns the runs that can have a response, apart where objectives measure different things."""
+    runs = results.runs
+    if name == INCREASE:
+        objectives = runs.loc[runs["calib_value"].notna() & ~runs["is_dense"], "objective"].astype(str).unique()
+        return [(results.where({"objective": o}), f"{name} ({o})", ()) for o in objectives]
+    present = response(results, name).values.notna() & ~runs["is_dense"]
+    measured = present.groupby(runs["objective"].astype(str)).any()
+    having = measured.index[measured].tolist()
+    without = [o for o in measured.index if o not in having and not runs.loc[runs["objective"] == o, "is_dense"].all()]
+    if not having or not without:
+        return [(results, name, ())]
+    note = f"{name} was measured for the objective {', '.join(having)} only, not for {', '.join(without)}."
+    return [(results.where({"objective": having}), name, (note,))]
+
+
+def _subject(part: Results, name: str, title: str, notes: tuple[str, ...], n_resamples: int) -> Subject:
+    found, refusal = None, ""
+    try:
+        found, noted = _decompose(part, name, n_resamples)
+        notes += noted
+    except DepruneError as error:
+        refusal = str(error)
+    dense = dense_values(part, name).groupby(part.runs["model"], observed=True).mean()
+    return Subject(
+        title=title,
+        response=name,
+        results=part,
+        unit=response(part, name).unit,
+        decomposition=found,
+        refusal=refusal,
+        notes=notes,
+        values=_values(part, name),
+        gains=gains_over_oneshot(part, name),
+        spread=spread_across_searches(part, name),
+        costs=_costs(part, name),
+        dense=dense,
+        sensitivity=sensitivity(part, found, n_resamples) if found else pd.DataFrame(),
+    )
+
+
+def _decompose(results: Results, name: str, n_resamples: int) -> tuple[Decomposition, tuple[str, ...]]:
+    """Decomposes a response, over items where their answers allow it, and says which."""
+    if not name.startswith("accuracy"):
+        return decompose(results, name, n_resamples=n_resamples), ()
+    try:
+        return decompose(results, name, over_items=True, n_resamples=n_resamples), (OVER_TASKS,)
+    except DepruneError as error:
+        why = NO_ANSWERS if isinstance(error, DataError) else NO_GRID
+    return decompose(results, name, n_resamples=n_resamples), (OVER_ITEMS.format(why),)
+
+
+def _values(results: Results, name: str) -> pd.DataFrame:
+    frame = results.runs.assign(value=response(results, name).values, calibration=calibration_groups(results.runs))
+    frame = frame[~frame["is_dense"] & frame["value"].notna()]
+    grouped = frame.groupby([*CONDITION, "calibration", "search"], observed=True)["value"]
+    return grouped.agg(value="mean", stderr="sem", runs="size").reset_index()
+
+
+def _costs(results: Results, name: str) -> pd.DataFrame:
+    for cost in ("n_evals", "search_seconds"):
+        if results.runs.loc[~results.runs["is_dense"], cost].notna().any():
+            return quality_against_cost(results, name, cost)
+    return pd.DataFrame()
+
+
+def shares_by_seeds(subject: Subject, n_resamples: int = 500) -> pd.DataFrame:
+    """Returns the shares within condition from the first 2, 3, … calibration seeds.
+
+    Returns:
+        `subject`, `seeds`, `quantity`, `share_within`, `share_within_low`, `share_within_high`; empty for fewer than
+        three seeds.
+    """
+    seeds = sorted(subject.results.runs.loc[~subject.results.runs["is_dense"], "calib_seed"].dropna().unique())
+    tables = []
+    for n in range(2, len(seeds) + 1) if len(seeds) > 2 else ():
+        try:
+            part, _ = _decompose(subject.results.where({"calib_seed": seeds[:n]}), subject.response, n_resamples)
+        except AnalysisError:
+            continue
+        tables.append(part.headline.assign(subject=subject.title, seeds=n))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def classical(subject: Subject) -> pd.DataFrame | str:
+    """Returns the classical table of a subject, or why there is none."""
+    if subject.decomposition is None:
+        return subject.refusal
+    try:
+        return classical_table(subject.decomposition.panel)
+    except (AnalysisError, np.linalg.LinAlgError) as error:
+        return str(error)
