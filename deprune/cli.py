@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from deprune.errors import DepruneError
+from deprune.interruption import Interrupted, interruptible
 from deprune.nearest import unknown_name
 
 CONF_DIR = next(
@@ -34,7 +35,7 @@ def wants_tracebacks() -> bool:
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Prints the errors of a command as one sentence and exits with 1; no traceback.
+    """Prints the errors of a command as one sentence and exits with 1, or with 128 + n at signal n; no traceback.
 
     Hydra would print a traceback of its own and exit. Asked for full errors it raises them,
     so that is what it is told, and what the user asked for is kept in another variable.
@@ -47,7 +48,11 @@ def plain_errors() -> Iterator[None]:
         for variable in ("TQDM_DISABLE", "HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
             os.environ.setdefault(variable, "1")
     try:
-        yield
+        with interruptible():
+            yield
+    except Interrupted as stop:
+        print(f"{stop}: what was finished is kept, and the same command goes on from there.", file=sys.stderr)
+        sys.exit(stop.exit_code)
     except Exception as error:
         if wants_tracebacks():
             raise

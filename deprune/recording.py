@@ -10,13 +10,14 @@ from statistics import fmean
 import torch
 
 from deprune.calib.base import CalibrationSet
+from deprune.cli import explain
 from deprune.config import RunConfig, name_of
 from deprune.downstream import LOG_PERPLEXITY, TaskScores
 from deprune.environment import describe_environment
 from deprune.evaluator.base import Evaluation, EvaluationCounter
 from deprune.fingerprint import digest_of
 from deprune.identity import ResolvedRun
-from deprune.record import MetricRow, RunRecord
+from deprune.record import FailureRecord, MetricRow, RunRecord
 from deprune.search.base import SearchResult, TracePoint
 
 
@@ -122,7 +123,7 @@ def make_record(
         draw_id=draw,
         objective=objective,
         unit=config.objective.unit,
-        search=name_of(config.search) if run.space.budget else "dense",
+        search=_search_name(config, run),
         search_seed=run.search_seed,
         budget=run.space.budget,
         budget_frac=run.space.budget / run.space.n_blocks,
@@ -161,3 +162,35 @@ def _peak_memory(device: str) -> int:
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def make_failure(config: RunConfig, run: ResolvedRun, error: Exception, phase: str, log: str) -> FailureRecord:
+    """Returns the record of a job that failed.
+
+    Args:
+        config: What it was told.
+        run: What that came to.
+        error: What stopped it.
+        phase: What it was doing.
+        log: Its log file, relative to the results folder.
+    """
+    return FailureRecord(
+        run_id=run.run_id,
+        exception=type(error).__name__,
+        reason=explain(error),
+        phase=phase,
+        log=log,
+        model=config.model.label,
+        calib_dataset=config.calib.name,
+        calib_samples=config.calib.n_samples,
+        calib_seq_len=run.seq_len,
+        calib_seed=config.calib.seed,
+        objective=name_of(config.objective),
+        search=_search_name(config, run),
+        search_seed=run.search_seed,
+        budget=run.space.budget,
+    )
+
+
+def _search_name(config: RunConfig, run: ResolvedRun) -> str:
+    return name_of(config.search) if run.space.budget else "dense"
