@@ -109,7 +109,7 @@ def _attempt(cfg: DictConfig, place: Place) -> Outcome:
         log.error("This job failed; the end says why." if place.in_grid else f"Error: {explain(error)}")
         if config is not None and run is not None:
             _record_failure(config, run, error, watch.current, place.log_file)
-        return Outcome(job=place.job, status="failed", run_id=run and run.run_id, reason=explain(error))
+        return Outcome(job=place.job, status="failed", run_id=run.run_id if run else None, reason=explain(error))
 
 
 def _record_failure(config: RunConfig, run: ResolvedRun, error: Exception, phase: str, log_file: Path) -> None:

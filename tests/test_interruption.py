@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -32,13 +33,8 @@ def test_a_signal_is_raised_and_handlers_come_back(number: signal.Signals) -> No
 
 
 def test_a_swallowed_interruption_is_raised_at_the_end() -> None:
-    reached = False
-    with pytest.raises(Interrupted), interruptible():
-        try:
-            signal.raise_signal(signal.SIGTERM)
-        except BaseException:
-            reached = True
-    assert reached
+    with pytest.raises(Interrupted), interruptible(), contextlib.suppress(BaseException):
+        signal.raise_signal(signal.SIGTERM)
 
 
 def test_a_write_is_finished_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +60,14 @@ def test_other_threads_write_as_ever(tmp_path: Path) -> None:
 
 def test_jobs_of_a_model_then_of_a_calibration_are_neighbours() -> None:
     given = ["search=a,b", "calib.seed=0,1", "+model.x=1", "budget=1,2", "calib=c,d", "model=m,n"]
-    assert in_grid_order(given) == ["+model.x=1", "model=m,n", "calib.seed=0,1", "calib=c,d", "search=a,b", "budget=1,2"]
+    assert in_grid_order(given) == [
+        "+model.x=1",
+        "model=m,n",
+        "calib.seed=0,1",
+        "calib=c,d",
+        "search=a,b",
+        "budget=1,2",
+    ]
 
 
 def start(tmp_path: Path, *overrides: str) -> subprocess.Popen[str]:
@@ -91,9 +94,7 @@ def statuses(tmp_path: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("number", "launcher"), [(signal.SIGINT, []), (signal.SIGTERM, []), (signal.SIGTERM, ["hydra/launcher=joblib"])]
 )
-def test_a_sweep_stops_and_goes_on(
-    tmp_path: Path, sweep: Command, number: signal.Signals, launcher: list[str]
-) -> None:
+def test_a_sweep_stops_and_goes_on(tmp_path: Path, sweep: Command, number: signal.Signals, launcher: list[str]) -> None:
     if launcher:
         pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
         launcher = [*launcher, "hydra.launcher.n_jobs=2"]

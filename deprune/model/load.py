@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -168,7 +169,7 @@ def load_model(config: ModelConfig, device: str, dtype: str) -> LoadedModel:
                 device_map=config.device_map,
             )
             tokenizer = load_tokenizer(config)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).split("\n")[0]
         raise UnsupportedModelError(
             f"{config.path} cannot be loaded as a decoder-only language model with safetensors weights: {reason}"
