@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -42,6 +43,7 @@ def plain_errors() -> Iterator[None]:
     """
     os.environ.setdefault(TRACEBACKS, os.environ.get("HYDRA_FULL_ERROR", "0"))
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    logging.raiseExceptions = wants_tracebacks()  # a log file on a full disk is no reason for tracebacks
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     if not sys.stderr.isatty():
@@ -66,8 +68,9 @@ def explain(error: BaseException) -> str:
         return str(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _explain_override(error)
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.filename} cannot be used: {error.strerror}; choose another folder with results_dir=<folder>."
+    cause = error.__cause__ if isinstance(error.__cause__, OSError) else error  # logging wraps the log file's
+    if isinstance(cause, OSError) and cause.filename:
+        return f"{cause.filename} cannot be used: {cause.strerror}; choose another folder with results_dir=<folder>."
     return f"{type(error).__name__}: {error} (set HYDRA_FULL_ERROR=1 to see where)"
 
 

@@ -88,7 +88,7 @@ class RunRecord:
         environment: Versions, device, and the state of the code.
     """
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int
     run_id: str
     identity: dict[str, Any]
     model: str
@@ -147,7 +147,7 @@ class FailureRecord:
     The other fields are those of `RunRecord`.
     """
 
-    schema_version: int = FAILURE_SCHEMA_VERSION
+    schema_version: int
     run_id: str
     exception: str
     reason: str

@@ -17,7 +17,7 @@ from deprune.environment import describe_environment
 from deprune.evaluator.base import Evaluation, EvaluationCounter
 from deprune.fingerprint import digest_of
 from deprune.identity import ResolvedRun
-from deprune.record import FailureRecord, MetricRow, RunRecord
+from deprune.record import FAILURE_SCHEMA_VERSION, SCHEMA_VERSION, FailureRecord, MetricRow, RunRecord
 from deprune.search.base import SearchResult, TracePoint
 
 
@@ -106,6 +106,7 @@ def make_record(
     accuracies = [row for row in metrics if row.metric == "acc"]
     draw = f"{config.calib.name}/seed {config.calib.seed}/{config.model.label}"
     return RunRecord(
+        schema_version=SCHEMA_VERSION,
         run_id=run.run_id,
         identity=run.identity,
         model=config.model.label,
@@ -175,6 +176,7 @@ def make_failure(config: RunConfig, run: ResolvedRun, error: Exception, phase: s
         log: Its log file, relative to the results folder.
     """
     return FailureRecord(
+        schema_version=FAILURE_SCHEMA_VERSION,
         run_id=run.run_id,
         exception=type(error).__name__,
         reason=explain(error),
