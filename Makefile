@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo test test-quick check format clean
+.PHONY: help install demo test test-quick bench check format clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -26,6 +26,9 @@ test: $(INSTALLED) ## all tests
 
 test-quick: $(INSTALLED) ## the tests that take seconds
 	$(BIN)/python -m pytest -n auto -m "not slow"
+
+bench: $(INSTALLED) ## measure sharing, remembering, overhead and racing; see experiments/benchmarks
+	for script in sharing overhead racing; do TQDM_DISABLE=1 OMP_NUM_THREADS=1 $(BIN)/python experiments/benchmarks/$$script.py; done
 
 check: $(INSTALLED) ## lint and types
 	$(BIN)/ruff check .

@@ -19,3 +19,7 @@ class DataError(DepruneError):
 
 class RecordError(DepruneError):
     """A record cannot be written or is not what it should be."""
+
+
+class AnalysisError(DepruneError):
+    """The records cannot answer what is asked of them."""

@@ -6,6 +6,7 @@ This module and `deprune.subset` are all that the analysis may import; no torch 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +22,7 @@ FAILURE_SCHEMA_VERSION = 1
 
 WAY_OUT = "delete it and run the job again"
 
-STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+STRICT = ConfigDict(strict=True, extra="forbid")
 """A file is a record only if every field is there, of its type, and no other."""
 
 
@@ -183,6 +184,15 @@ class ResultStore:
         path = self.path(run_id)
         return read_record(path) if path.is_file() else None
 
+    def records(self) -> Iterator[RunRecord]:
+        """Yields all records, in the order of their run ids.
+
+        Raises:
+            RecordError: A file is not a record of this version.
+        """
+        for path in sorted(self._runs.glob("*/record.json")):
+            yield read_record(path)
+
     def put(self, record: RunRecord) -> Path:
         """Writes a record and returns its path."""
         path = self.path(record.run_id)
@@ -236,26 +246,29 @@ def _read(path: Path, schema: TypeAdapter[T], version: int) -> T:
     try:
         record = schema.validate_json(text)
     except ValidationError as error:
-        raise RecordError(f"The record {path} {_fault(text, version, error)}.") from error
-    if record.schema_version != version:
-        raise RecordError(f"The record {path} {_other_version(record.schema_version, version)}.")
-    return record
+        found = _schema_version(text)
+        if found is None or found == version:
+            raise RecordError(f"The record {path} is damaged ({_fault(error)}); {WAY_OUT}.") from error
+    else:
+        found = record.schema_version
+        if found == version:
+            return record
+    raise RecordError(
+        f"The record {path} has schema version {found}, but this deprune reads version {version}; use another "
+        f"results_dir, or {WAY_OUT}."
+    )
 
 
-def _fault(text: bytes, version: int, error: ValidationError) -> str:
-    """Returns what is wrong with the text of a record, and what to do."""
+def _schema_version(text: bytes) -> Any:
+    """Returns what a file says to be the version of its format; None where it says nothing that can be read."""
     try:
         content = json.loads(text)
-    except (ValueError, RecursionError) as fault:
-        return f"is damaged ({fault}); {WAY_OUT}"
-    found = content.get("schema_version") if isinstance(content, dict) else None
-    if found != version:
-        return _other_version(found, version)
+    except (ValueError, RecursionError):
+        return None
+    return content.get("schema_version") if isinstance(content, dict) else None
+
+
+def _fault(error: ValidationError) -> str:
+    """Returns the first thing that is wrong, and where."""
     first = error.errors(include_url=False, include_input=False)[0]
-    return f"is damaged (at {'.'.join(map(str, first['loc']))}: {first['msg']}); {WAY_OUT}"
-
-
-def _other_version(found: Any, version: int) -> str:
-    return (
-        f"has schema version {found}, but this deprune reads version {version}; use another results_dir, or {WAY_OUT}"
-    )
+    return ": ".join([*map(str, first["loc"]), first["msg"]])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -45,6 +45,10 @@ class BlockSubset:
     def remove(self, block: int) -> Self:
         """Returns the subset that removes `block` as well."""
         return self.of(self.n_blocks, (*self.removed, block))
+
+    def swap(self, restore: Iterable[int], remove: Iterable[int]) -> Self:
+        """Returns the subset that keeps the blocks `restore` after all and removes `remove` in their place."""
+        return self.of(self.n_blocks, {*self.removed}.difference(restore).union(remove))
 
     def bits(self) -> str:
         """Returns the subset as text, one digit per block, `1` where the block is removed."""
@@ -99,3 +103,46 @@ class SearchSpace:
         """Returns a uniformly random subset."""
         drawn = rng.choice(self.removable, size=self.budget, replace=False)
         return BlockSubset.of(self.n_blocks, (int(b) for b in drawn))
+
+    def lowest(self, scores: Sequence[float]) -> tuple[int, ...]:
+        """Returns the blocks that go when those of the smallest scores do, in this order.
+
+        Args:
+            scores: One number per block, `(N,)`. Of equal ones the lower index goes first.
+        """
+        return tuple(sorted(self.removable, key=lambda b: (scores[b], b))[: self.budget])
+
+    def remaining(self, subset: BlockSubset) -> list[int]:
+        """Returns the blocks that could be removed and are not."""
+        return [b for b in self.removable if b not in subset.removed]
+
+    def neighbours(self, subset: BlockSubset) -> list[BlockSubset]:
+        """Returns every subset that is one swap away."""
+        remaining = self.remaining(subset)
+        return [subset.swap([restored], [removed]) for restored in subset.removed for removed in remaining]
+
+    def swap_randomly(self, subset: BlockSubset, n_swaps: int, rng: np.random.Generator) -> BlockSubset:
+        """Returns the subset after `n_swaps` simultaneous swaps, or as many as there can be."""
+        remaining = self.remaining(subset)
+        size = min(n_swaps, self.budget, len(remaining))
+        restored, removed = (rng.permutation(blocks)[:size].tolist() for blocks in (subset.removed, remaining))
+        return subset.swap(restored, removed)
+
+
+def draw_distinct(
+    draw: Callable[[], BlockSubset], n_subsets: int, unwanted: Collection[BlockSubset] = ()
+) -> list[BlockSubset]:
+    """Draws distinct subsets until there are `n_subsets`, or 20 draws for each were made.
+
+    Args:
+        draw: Gives one subset.
+        n_subsets: The number wanted.
+        unwanted: Subsets that are drawn in vain.
+    """
+    drawn: dict[BlockSubset, None] = {}
+    for _ in range(20 * n_subsets):
+        if len(drawn) == n_subsets:
+            break
+        if (subset := draw()) not in unwanted:
+            drawn[subset] = None
+    return list(drawn)

@@ -36,7 +36,7 @@ def load_task(task: str) -> Any:
         DataError: The data of the task cannot be had from the Hub.
     """
     if not _is_embedded(task):
-        require_hub("the data of evaluation tasks", "embedded ones, or eval=none")
+        require_hub("the evaluation data", "eval=mini or eval=none")
     with hub_errors(f"data of the task {task}"):
         return _manager(_is_embedded(task)).load([task])["tasks"][task]
 

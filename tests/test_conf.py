@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,12 @@ from deprune.identity import resolve_budget, resolve_seq_len
 from deprune.tasks import check_tasks
 
 OPTIONS = sorted((p.parent.name, p.stem) for group in GROUPS for p in (CONF_DIR / group).glob("*.yaml"))
-PATHS = {
+NEEDED = {
     ("model", "hub"): "model.path=some/model",
     ("calib", "local"): "calib.path=text.txt",
     ("calib", "task"): "calib.task=piqa",
+    ("objective", "task_margin"): "calib=mini_items",
+    ("objective", "task_error"): "calib=mini_items",
 }
 
 
@@ -28,7 +31,7 @@ def parsed(*overrides: str) -> RunConfig:
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_builds(group: str, option: str) -> None:
-    extra = [PATHS[group, option]] if (group, option) in PATHS else []
+    extra = [NEEDED[group, option]] if (group, option) in NEEDED else []
     config = parsed(f"{group}={option}", *extra)
     if group in ("search", "objective"):
         assert name_of(getattr(config, group)) == option
@@ -72,3 +75,29 @@ def test_window_length_defaults_to_the_context_at_most_2048() -> None:
 
 def test_configuration_is_beside_the_package_or_inside_it() -> None:
     assert CONF_DIR in (Path(__file__).parents[1] / "conf", Path(__file__).parents[1] / "deprune" / "conf")
+
+
+EXPERIMENTS = {"study": 84, "calibration": 288, "mini": 2304, "mini_items": 288}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_is_the_grid_that_it_says(name: str) -> None:
+    text = (CONF_DIR / "experiment" / f"{name}.yaml").read_text()
+    params = OmegaConf.to_container(OmegaConf.create(text).hydra.sweeper.params)
+    assert isinstance(params, dict)
+    levels = {key: str(value).split(",") for key, value in params.items()}
+    assert math.prod(map(len, levels.values())) == EXPERIMENTS[name]
+    for key, options in levels.items():  # each level on its own, beside the first of the others
+        for option in options:
+            chosen = {k: v[0] for k, v in levels.items()} | {key: option}
+            config = parsed(f"+experiment={name}", *(f"{k}={v}" for k, v in chosen.items()))
+            assert config.objective.needs_items == config.calib.corpus.has_items
+
+
+def test_the_studys_settings_are_the_studys() -> None:
+    text, items = parsed("+experiment=study", "calib=c4"), parsed("+experiment=study", "calib=commonsense170k")
+    assert (text.calib.n_samples, name_of(text.objective)) == (64, "nll")
+    assert resolve_seq_len(text.calib.seq_len, 8192) == 2048
+    assert (items.calib.n_samples, name_of(items.objective)) == (128, "task_margin")
+    assert text.eval.corpora == ("wikitext2", "c4", "lambada")
+    assert len(text.eval.tasks) == 6

@@ -95,12 +95,10 @@ def test_a_quarter_of_the_blocks_costs_accuracy_but_not_all(
     calib = CalibConfig(name="mixture", corpus=EmbeddedCorpus(corpus="mixture"), n_samples=32, seq_len=128, seed=0)
     calibration = draw_windows(calib, 128, loaded.tokenizer, family)
     evaluator = SubsetEvaluator(
-        loaded.stack, calibration, NegativeLogLikelihood(), EvaluatorConfig(), EvaluationStore(tmp_path)
+        loaded.stacks, calibration, NegativeLogLikelihood(), EvaluatorConfig(), EvaluationStore(tmp_path)
     )
     space = SearchSpace(loaded.stack.n_blocks, loaded.stack.n_blocks // 4)
-    found = (
-        Greedy().run(Problem(space, lambda s: [e.loss for e in evaluator.evaluate(s)]), np.random.default_rng()).subset
-    )
+    found = Greedy().run(Problem(space, evaluator), np.random.default_rng()).subset
     downstream = DownstreamEvaluator(tmp_path, loaded, family, EvalConfig(tasks=tuple(WRITERS)))
     dense, pruned = (
         [s.metrics["acc"].correct for s in downstream.evaluate(subset).values()]

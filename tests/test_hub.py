@@ -12,7 +12,7 @@ import pytest
 from pyarrow import parquet
 
 from deprune.record import read_record
-from tests.conftest import SHARED, Command
+from tests.conftest import ROOT, SHARED, Command
 
 pytestmark = pytest.mark.slow
 
@@ -126,3 +126,62 @@ def test_cache_serves_when_the_hub_is_gone(sweep: Command, hub: Hub, tmp_path: P
     assert first["calib_token_hash"] == second["calib_token_hash"]
     assert first["model_revision"] == second["model_revision"]
     assert math.isfinite(float(str(second["calib_value"])))
+
+
+def test_all_searches_on_all_kinds_of_calibration(sweep: Command, hub: Hub, tmp_path: Path) -> None:
+    """Each calibration comes with its objective; the table says which."""
+    searches = sorted(path.stem for path in (ROOT / "conf" / "search").glob("*.yaml"))
+    command = ["-m", *STORIES, "model.name=stories", "calib=c4,wikitext,tinystories,commonsense170k"]
+    command += [f"search={','.join(searches)}", "budget=2", "calib.n_samples=2", "calib.seq_len=200", "eval=none"]
+    result = sweep(*command, "evaluator.batch_size=2", "tracking=none", env={"HF_ENDPOINT": hub()}, timeout=580)
+    assert result.code == 0, result.err
+    assert f"Jobs: {4 * len(searches)} done, 0 found done before, 0 failed." in result.out
+    records = [read_record(path) for path in tmp_path.rglob("record.json")]
+    assert {(r.calib_dataset, r.objective) for r in records} == {
+        ("c4", "nll"), ("wikitext", "nll"), ("tinystories", "nll"), ("commonsense170k", "task_margin"),
+    }  # fmt: skip
+    for record in records:
+        assert (record.calib_accuracy is None) == (record.objective == "nll")
+        best = min(r.calib_value for r in records if r.calib_dataset == record.calib_dataset)
+        assert record.search != "exhaustive" or record.calib_value == best
+    assert result.out.count("margin ") == len(searches)
+
+
+def test_perplexity_on_the_studys_corpora_and_overlap_with_the_calibration(
+    sweep: Command, hub: Hub, tmp_path: Path
+) -> None:
+    """Calibrated on the test split's first lines, the run is warned; on the training split it is not."""
+    folder = SHARED / "hub/datasets/Salesforce/wikitext/wikitext-2-raw-v1"
+    lines = parquet.read_table(next(folder.glob("test*.parquet")))["text"].to_pylist()
+    (tmp_path / "leaked.jsonl").write_text(json.dumps({"text": "\n\n".join(lines[:40])}))
+    job = [*STORIES, "search=last", "budget=1", "calib.n_samples=4", "calib.seq_len=128", "tracking=none"]
+    job += ["eval=study", "eval.tasks=[]", "eval.windows=2"]
+    address = {"HF_ENDPOINT": hub()}
+    for calibration in (["calib=wikitext"], ["calib=local", "calib.path=leaked.jsonl"]):
+        result = sweep(*job, *calibration, env=address)
+        assert result.code == 0, result.err
+    records = [read_record(path) for path in tmp_path.rglob("record.json")]
+    warnings = {record.calib_dataset: record.warnings for record in records}
+    assert warnings["wikitext"] == ()
+    (warning,) = warnings["local"]
+    assert "calibration samples share" in warning
+    assert "wikitext2" in warning
+    for record in records:
+        rows = {row.task: row for row in record.metrics if row.metric == "log_perplexity"}
+        assert set(rows) == {"wikitext2", "c4", "lambada"}
+        assert all(row.value > row.dense_value > 0 and row.n_items == 2 for row in rows.values())
+        assert not any(row.higher_is_better for row in rows.values())
+
+
+def test_items_of_a_benchmarks_training_split(sweep: Command, hub: Hub, tmp_path: Path) -> None:
+    job = [*STORIES, "calib=task", "search=shortgpt", "budget=1", "calib.n_samples=4", "eval=none", "tracking=none"]
+    address = {"HF_ENDPOINT": hub()}
+    result = sweep(*job, "calib.task=openbookqa_nowhere", env=address)
+    assert (result.code, "Error: There is no" in result.err) == (1, True)
+    result = sweep(*job, "calib.task=lambada_openai", env=address)
+    assert "not a multiple-choice task with a training split" in result.err
+    result = sweep(*job, "calib.task=winogrande", "calib.seq_len=256", env=address)
+    assert result.code == 0, result.err
+    (path,) = tmp_path.rglob("record.json")
+    record = read_record(path)
+    assert (record.calib_dataset, record.objective) == ("winogrande", "task_margin")

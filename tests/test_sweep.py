@@ -147,7 +147,7 @@ def test_full_error_shows_the_traceback(sweep_here: Command, monkeypatch: pytest
 def test_help_explains_groups_with_examples(sweep_here: Command) -> None:
     result = sweep_here("--help")
     assert result.code == 0
-    for text in ("python -m deprune.sweep -m calib=c4,wikitext", "search: greedy, oneshot, random", "eval.limit"):
+    for text in ("python -m deprune.sweep -m calib=c4,wikitext", "search: angular, beam", "eval.limit"):
         assert text in result.out
 
 
@@ -159,3 +159,31 @@ def test_tasks_are_built_once_per_process(sweep_here: Command) -> None:
     assert sweep_here("-m", *job).code == 0
     info = load_task.cache_info()
     assert (info.misses, info.hits >= 2) == (1, True)
+
+
+def test_racing_is_part_of_what_a_run_is(sweep_here: Command, tmp_path: Path) -> None:
+    job = ["search=greedy", "budget=2", "eval=none", "tracking=none", "calib.n_samples=32", "calib.seq_len=16"]
+    for racing in ("false", "true"):
+        assert sweep_here(*job, f"evaluator.racing={racing}", "evaluator.batch_size=4").code == 0
+    records = [read_record(path) for path in tmp_path.rglob("record.json")]
+    assert sorted(r.racing for r in records) == [False, True]
+    assert len({r.run_id for r in records}) == 2
+
+
+def test_items_give_accuracy_and_speed_is_measured_where_wanted(sweep_here: Command, tmp_path: Path) -> None:
+    job = ["calib=mini_items", "search=oneshot", "budget=3", "tracking=none", "calib.n_samples=12"]
+    assert sweep_here(*job, "eval=none", "eval.speed=true").code == 0
+    (path,) = tmp_path.rglob("record.json")
+    record = read_record(path)
+    assert record.objective == "task_margin"
+    assert record.calib_accuracy is not None
+    assert 0 <= record.calib_accuracy <= 1
+    assert record.calib_accuracy * 12 == pytest.approx(round(record.calib_accuracy * 12))
+    assert record.efficiency["parameters"] < record.efficiency["parameters_dense"]
+    assert record.measured["speed"]["decode_tokens_per_second"] > 0
+
+
+def test_an_objective_of_items_refuses_text_before_any_model_is_loaded(sweep_here: Command) -> None:
+    result = sweep_here("objective=task_margin", "calib=facts", "model=hub", "model.path=nowhere/at-all")
+    assert result.code == 1
+    assert "task_margin needs multiple-choice items, but the calibration 'facts' is text" in result.err

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ N_IDENTIFYING = 1024
 """Number of documents, first in the draw's order, that identify a draw and give its items their shape."""
 
 
+@lru_cache(maxsize=4)
 def draw_windows(calib: CalibConfig, seq_len: int, tokenizer: PreTrainedTokenizerBase, model: str) -> CalibrationSet:
     """Draws a calibration set of token windows.
 
@@ -56,7 +58,7 @@ def draw_windows(calib: CalibConfig, seq_len: int, tokenizer: PreTrainedTokenize
     return CalibrationSet(ids_RT, sample_id, digest_of_bytes([ids_RT.numpy().tobytes()]))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DrawnItems:
     """Items of a draw, before it is known which layout the model allows.
 
@@ -79,6 +81,7 @@ class DrawnItems:
         return CalibrationSet(ids_RT, self.sample_id, digest_of_bytes(t.numpy().tobytes() for t in tensors), answers)
 
 
+@lru_cache(maxsize=4)
 def draw_items(calib: CalibConfig, seq_len: int, tokenizer: PreTrainedTokenizerBase, model: str) -> DrawnItems:
     """Draws items; see `draw_windows` for the arguments.
 

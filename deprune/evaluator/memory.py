@@ -31,16 +31,17 @@ def fitting_batch_size(stack: BlockStack, n_tokens: int, free_bytes: int) -> int
     width = stack.model.config.get_text_config(decoder=True).hidden_size
     per_sample = n_tokens * width * stack.model.dtype.itemsize * (stack.n_blocks + WIDTHS_AT_WORK)
     fitting = max(1, int(SHARE * free_bytes / per_sample))
-    return min(MOST_SAMPLES, 2 ** (fitting.bit_length() - 1))
+    return min(MOST_SAMPLES, 1 << (fitting.bit_length() - 1))
 
 
 def free_memory(device: torch.device) -> int:
     """Returns the memory that is free on a device [bytes], with what torch holds in reserve."""
     if device.type == "cuda":
-        reserve = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        free, _ = torch.cuda.mem_get_info(device)
-        return int(free + reserve)
-    return int(psutil.virtual_memory().available)
+        free: int = torch.cuda.mem_get_info(device)[0]
+        reserve: int = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return free + reserve
+    available: int = psutil.virtual_memory().available
+    return available
 
 
 def is_out_of_memory(error: BaseException) -> bool:

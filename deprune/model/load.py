@@ -186,6 +186,7 @@ def devices_of(device: str) -> list[str]:
     return [f"cuda:{i}" for i in range(torch.cuda.device_count())] if device == "cuda" else [device]
 
 
+@lru_cache(maxsize=8)
 def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
     """Returns the tokenizer of a model."""
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(

@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from deprune.calib.base import SampleBatch
 from deprune.model.blocks import BlockStack
@@ -32,7 +31,7 @@ class NegativeLogLikelihood(Objective):
         sums_R = torch.zeros(n_rows, dtype=torch.float64)
         for span in spans(stack, n_rows, length - 1):
             logits_RTV = stack.logits(hidden_RTD[:, span]).float()
-            targets_RT = batch.ids_RT[:, span.start + 1 : span.stop + 1]
-            losses_RT = functional.cross_entropy(logits_RTV.transpose(1, 2), targets_RT, reduction="none")
+            targets_RT1 = batch.ids_RT[:, span.start + 1 : span.stop + 1, None]
+            losses_RT = logits_RTV.logsumexp(dim=-1) - logits_RTV.gather(2, targets_RT1)[..., 0]
             sums_R += losses_RT.double().sum(dim=1).cpu()
         return Score(sums_R, torch.full((n_rows,), length - 1, dtype=torch.float64))

@@ -79,26 +79,53 @@ class Problem:
         self.source = source
         self._bar = bar
         self._seen: set[BlockSubset] = set()
+        self._known: dict[tuple[BlockSubset, int | None], float] = {}
         self._best: dict[int, float] = {}
         self.trace: list[TracePoint] = []
 
     def losses(self, subsets: Sequence[BlockSubset]) -> list[float]:
-        """Returns the losses of subsets of any size on the whole calibration set, in the same order."""
-        losses = self.source.losses(subsets)
-        self._see(subsets)
-        if subsets:
-            self._improve(*min(zip(losses, subsets, strict=True)))
-        return losses
+        """Returns the losses of subsets of any size on the whole calibration set, in the same order.
+
+        What was asked for before is remembered and costs nothing.
+        """
+        new = self._ask(subsets)
+        self._see(new)
+        for size in sorted({len(s.removed) for s in new}):
+            self._improve(*min((self._known[s, None], s) for s in new if len(s.removed) == size))
+        return [self._known[s, None] for s in subsets]
 
     def early_losses(self, subsets: Sequence[BlockSubset], n_samples: int) -> list[float]:
         """Returns the losses of subsets on the first samples alone."""
-        return self.source.losses(subsets, n_samples)
+        self._ask(subsets, n_samples)
+        return [self._known[s, n_samples] for s in subsets]
 
     def argmin(self, subsets: Sequence[BlockSubset]) -> BlockSubset:
-        """Returns the subset of smallest loss; of equal ones the first in order of its blocks."""
+        """Returns the subset of smallest loss; of equal ones the first in order of its blocks.
+
+        One that racing has left alone is not evaluated on the samples that it need not see.
+        """
         contenders = self.source.contenders(subsets)
         self._see(subsets)
+        if len(contenders) == 1:
+            return contenders[0]
         return min(zip(self.losses(contenders), contenders, strict=True))[1]
+
+    def rank(self, subsets: Sequence[BlockSubset]) -> list[BlockSubset]:
+        """Returns subsets by loss, the best first; equal ones in order of their blocks."""
+        return [subset for _, subset in sorted(zip(self.losses(subsets), subsets, strict=True))]
+
+    def best(self) -> BlockSubset:
+        """Returns the best subset of the space whose loss was asked for; ties as in `argmin`."""
+        return min((loss, s) for (s, n_samples), loss in self._known.items() if n_samples is None and s in self.space)[
+            1
+        ]
+
+    def _ask(self, subsets: Sequence[BlockSubset], n_samples: int | None = None) -> list[BlockSubset]:
+        """Asks for the losses that are not known yet; returns the subsets that these belong to."""
+        new = [s for s in dict.fromkeys(subsets) if (s, n_samples) not in self._known]
+        losses = self.source.losses(new, n_samples) if new else []
+        self._known.update({(s, n_samples): loss for s, loss in zip(new, losses, strict=True)})
+        return new
 
     def _see(self, subsets: Sequence[BlockSubset]) -> None:
         before = len(self._seen)
@@ -154,6 +181,26 @@ class Search(ABC):
                 f"search.protect_first={self.protect_first} and search.protect_last="
                 f"{self.protect_last} are numbers of blocks and must not be negative."
             )
+
+    def require_at_least(self, smallest: float, *settings: str) -> None:
+        """Refuses settings that are too small.
+
+        Raises:
+            ConfigError: One of the settings is below `smallest`.
+        """
+        for setting in settings:
+            if (value := getattr(self, setting)) < smallest:
+                raise ConfigError(f"The value of 'search.{setting}' is {value}, but must be at least {smallest}.")
+
+    def require_positive(self, *settings: str) -> None:
+        """Refuses settings that are not above 0.
+
+        Raises:
+            ConfigError: One of the settings is 0 or less.
+        """
+        for setting in settings:
+            if not (value := getattr(self, setting)) > 0:
+                raise ConfigError(f"The value of 'search.{setting}' is {value}, but must be above 0.")
 
     @abstractmethod
     def run(self, problem: Problem, rng: np.random.Generator) -> SearchResult:

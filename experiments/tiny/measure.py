@@ -50,7 +50,7 @@ def measure(family: str, results_dir: Path) -> list[dict[str, object]]:
         loaded.stacks, calibration, NegativeLogLikelihood(), EvaluatorConfig(), EvaluationStore(results_dir)
     )
     n_blocks = loaded.stack.n_blocks
-    problem = Problem(SearchSpace(n_blocks, MAX_BUDGET), lambda s: [e.loss for e in evaluator.evaluate(s)])
+    problem = Problem(SearchSpace(n_blocks, MAX_BUDGET), evaluator)
     order = Greedy().run(problem, np.random.default_rng(0)).order
     downstream = DownstreamEvaluator(results_dir, loaded, family, EvalConfig(tasks=tuple(WRITERS)))
     rows: list[dict[str, object]] = []

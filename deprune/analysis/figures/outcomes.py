@@ -1,0 +1,162 @@
+"""What pruned models are worth: by calibration, by search, by cost."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from deprune.analysis.figures.style import (
+    INK,
+    MAX_PANELS,
+    QUIET,
+    condition_name,
+    mark_of,
+    name_axes,
+    new_figure,
+    offsets,
+    panels,
+    plain_log_ticks,
+    search_legend,
+    searches_of,
+    short,
+    styled,
+)
+
+MAX_ROWS = 40
+
+
+@styled
+def interaction(values: pd.DataFrame, label: str) -> Figure:
+    """Draws a response against the calibration, one line per search: parallel lines mean no interaction.
+
+    Args:
+        values: `model`, `budget`, `calibration`, `search`, `value` and `stderr` (over seeds; may be missing).
+        label: Name and unit of the response.
+    """
+    groups = list(values.groupby(["model", "budget"], observed=True))[:MAX_PANELS]
+    figure, axes = panels(len(groups), 2.3, sharey=False)
+    names = list(dict.fromkeys(values["calibration"]))
+    for ax, (key, group) in zip(axes, groups, strict=True):
+        for i, (search, rows) in enumerate(group.groupby("search", observed=True)):
+            colour, marker = mark_of(str(search))
+            x = np.array([names.index(c) for c in rows["calibration"]]) + 0.05 * (i - 3)
+            ax.errorbar(x, rows["value"], rows["stderr"].fillna(0), color=colour, marker=marker, elinewidth=0.8)
+        ax.set_title(condition_name(key))
+        ax.set_xticks(range(len(names)), [short(n, 16) for n in names], rotation=30, ha="right", fontsize=7)
+        ax.margins(x=0.08)
+    name_axes(axes, "calibration", label)
+    search_legend(figure, searches_of(values))
+    return figure
+
+
+@styled
+def search_spread(values: pd.DataFrame, spread: pd.DataFrame, label: str) -> Figure:
+    """Draws the searches of every condition on one line each (the study's Figure 3).
+
+    Args:
+        values: `model`, `budget`, `calib_config`, `search`, `value`.
+        spread: As `spread_across_searches` returns it.
+        label: Name and unit of the response.
+    """
+    shown = spread.head(MAX_ROWS).reset_index(drop=True)
+    figure, axes = new_figure(1.3 + 0.3 * len(shown))
+    ax = axes[0, 0]
+    shifts = dict(zip(searches_of(values), offsets(len(searches_of(values)), 0.44), strict=True))
+    keyed = values.groupby(["model", "budget", "calib_config"], observed=True)
+    for i, row in shown.iterrows():
+        ax.plot([row["low"], row["high"]], [i, i], color=QUIET, lw=1, zorder=1)
+        ax.plot(row["mean"], i, marker="|", ms=14, color=INK, zorder=2)
+        for search, part in keyed.get_group((row["model"], row["budget"], row["calib_config"])).groupby(
+            "search", observed=True
+        ):
+            colour, marker = mark_of(str(search))
+            ax.plot(
+                part["value"].mean(),
+                i + shifts[str(search)],
+                marker=marker,
+                color=colour,
+                mec=INK,
+                mew=0.4,
+                alpha=0.9,
+                zorder=3,
+            )
+        noise = row["variance_without_noise"]
+        corrected = "" if math.isnan(noise) else f" ({noise:.3g})"
+        ax.annotate(f"{row['variance']:.3g}{corrected}", (1.01, i), xycoords=("axes fraction", "data"), va="center",
+                    fontsize=7)  # fmt: skip
+    ax.annotate("σ² (without noise)", (1.01, -0.9), xycoords=("axes fraction", "data"), va="center", fontsize=7)
+    names = [f"{short(r.model, 18)}, k = {r.budget}, {short(r.calib_config, 24)}" for r in shown.itertuples()]
+    ax.set_yticks(range(len(shown)), names, fontsize=7)
+    ax.set(xlabel=label, ylim=(len(shown) - 0.5, -0.7))
+    search_legend(figure, searches_of(values), lw=0)
+    return figure
+
+
+@styled
+def quality_cost(table: pd.DataFrame, label: str, *, higher_is_better: bool) -> Figure:
+    """Draws quality against cost, with the searches that nobody beats and a band of one standard error of a difference.
+
+    Args:
+        table: As `quality_against_cost` returns it.
+        label: Name and unit of the response.
+        higher_is_better: Whether it is.
+    """
+    groups = list(table.groupby(["model", "budget", "calib_config"], observed=True))[:MAX_PANELS]
+    figure, axes = panels(len(groups), 2.2)
+    for ax, (key, group) in zip(axes, groups, strict=True):
+        front = group[group["on_front"]].sort_values("cost")
+        x, y = front["cost"].to_numpy(float), front["value"].to_numpy(float)
+        error = math.sqrt(2) * float(np.sqrt((group["stderr"].astype(float) ** 2).mean()))
+        worse = -error if higher_is_better else error
+        ax.step([*x, group["cost"].max()], [*y, y[-1]], where="post", color=QUIET, lw=1)
+        if math.isfinite(error):
+            x_band, y_band = np.append(x, group["cost"].max()), np.append(y, y[-1])
+            ax.fill_between(x_band, y_band, y_band + worse, step="post", color=QUIET, alpha=0.25, lw=0)
+        for row in group.to_dict("records"):
+            colour, marker = mark_of(str(row["search"]))
+            ax.plot(
+                row["cost"],
+                row["value"],
+                marker=marker,
+                color=colour,
+                mec=INK,
+                mew=1.2 if row["on_front"] else 0.4,
+                lw=0,
+            )
+        if (group["cost"] > 0).all():
+            ax.set_xscale("log")
+            plain_log_ticks(ax.xaxis)
+        ax.set_title(condition_name(key))
+        ax.margins(0.12)
+    cost = {"n_evals": "losses asked for", "block_calls": "block calls", "search_seconds": "seconds of search"}
+    name_axes(axes, cost[str(table["cost_unit"].iloc[0])], label)
+    search_legend(figure, searches_of(table), lw=0)
+    return figure
+
+
+@styled
+def optimality(gaps: pd.DataFrame) -> Figure:
+    """Draws how far each search is from the best subset; a random subset is at 1 on average.
+
+    Args:
+        gaps: As `optimality_gaps` returns it.
+    """
+    searches = list(gaps.groupby("search")["gap"].mean().sort_values().index)
+    figure, axes = new_figure(1.1 + 0.28 * len(searches))
+    ax = axes[0, 0]
+    for i, search in enumerate(searches):
+        values = np.sort(gaps.loc[gaps["search"] == search, "gap"].to_numpy(float))
+        colour, marker = mark_of(str(search))
+        jitter = 0.22 * np.sin(2.4 * np.arange(len(values)))
+        ax.plot(values, i + jitter, marker=marker, color=colour, lw=0, alpha=0.6, mec=INK, mew=0.3, ms=4)
+        ax.plot(values.mean(), i, marker="|", color=INK, ms=14, mew=1.6)
+    ax.axvline(0, color=INK, lw=0.8)
+    ax.axvline(1, color=QUIET, lw=0.8, ls="--")
+    ax.annotate("mean of all subsets", (1, 1.01), xycoords=("data", "axes fraction"), ha="center", fontsize=7)
+    ax.set_yticks(range(len(searches)), [short(s) for s in searches])
+    ax.set(xlabel="optimality gap: 0 is the best subset (bar: mean)", ylabel="search")
+    ax.invert_yaxis()
+    return figure

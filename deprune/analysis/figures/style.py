@@ -1,0 +1,137 @@
+"""What all figures share: colours, markers, size of text, and grids of panels.
+
+Colours are those of Okabe and Ito (2008), told apart with every common colour blindness; hatches, markers and
+lightness tell them apart in grey.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
+from textwrap import wrap
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+
+from deprune.analysis.frame import SEARCHES
+from deprune.analysis.types import Array
+
+CALIBRATION, SEARCH, BOTH, SEED, CONDITION = "#0072B2", "#E69F00", "#CC79A7", "#FFFFFF", "#D9D9D9"
+INK, QUIET = "#222222", "#8A8A8A"
+
+WIDTH = 7.2
+"""Width of a figure [inch]: two columns of a paper."""
+
+MAX_PANELS = 12
+MAX_LABEL = 34
+
+RC: dict[Any, Any] = {
+    "font.size": 8.5, "axes.titlesize": 8.5, "axes.labelsize": 8.5, "legend.fontsize": 8, "xtick.labelsize": 8,
+    "ytick.labelsize": 8, "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": INK,
+    "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "legend.frameon": False,
+    "hatch.linewidth": 0.6, "lines.linewidth": 1.2, "lines.markersize": 4.5, "axes.titlelocation": "left",
+    "figure.facecolor": "white", "axes.grid": False, "font.family": "DejaVu Sans",
+    "text.parse_math": False,  # a dollar sign in the name of a model is a dollar sign
+}  # fmt: skip
+
+_STUDY = ("oneshot", "greedy", "beam", "ga", "bo", "cbo", "fast_block_select")
+_ORDER = (*_STUDY, *(search for search in SEARCHES if search not in _STUDY))
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#000000")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h", "p", "d", "8", "H")
+
+
+class Mark(NamedTuple):
+    """How a search is drawn."""
+
+    colour: str
+    marker: str
+
+
+def mark_of(search: str) -> Mark:
+    """Returns the colour and marker of a search: the same in every figure, whatever else was run."""
+    name = search.split(" ", maxsplit=1)[0]
+    rank = _ORDER.index(name) if name in _ORDER else len(_ORDER) + sum(search.encode())
+    return Mark(_COLOURS[rank % len(_COLOURS)], _MARKERS[rank % len(_MARKERS)])
+
+
+def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Draws in the style of this module, and leaves matplotlib's settings as they were."""
+
+    @wraps(draw)
+    def wrapper(*args: Any, **kwargs: Any) -> Figure:
+        with mpl.rc_context(RC):
+            return draw(*args, **kwargs)
+
+    return wrapper
+
+
+def new_figure(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
+    """Returns a figure and its axes `(rows, columns)`; no window, whatever the backend is."""
+    figure = Figure(figsize=(WIDTH, height), layout=ConstrainedLayoutEngine(wspace=0.06))
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def panels(n: int, height: float, columns: int = 3, **options: Any) -> tuple[Figure, list[Axes]]:
+    """Returns a figure with n panels in rows, each `height` high [inch]."""
+    columns = 2 if n == 4 else min(columns, n)
+    rows = math.ceil(n / columns)
+    figure, axes = new_figure(rows * height + 0.5, rows, columns, **options)
+    flat = list(np.ravel(axes))
+    for spare in flat[n:]:
+        spare.remove()
+    return figure, flat[:n]
+
+
+def short(text: object, length: int = MAX_LABEL) -> str:
+    """Returns a label that fits: names from records may be of any length."""
+    label = " ".join(str(text).split())
+    return label if len(label) <= length else label[: length - 1] + "…"
+
+
+def condition_name(parts: Iterable[object]) -> str:
+    """Returns the label of a model, budget and perhaps a calibration configuration."""
+    model, budget, *rest = parts
+    return "\n".join([f"{short(model)}, k = {budget}", *map(short, rest)])
+
+
+def plain_log_ticks(axis: Any) -> None:
+    """Writes ticks of a log axis as numbers; powers would need the mathematics that is switched off."""
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_formatter(lambda *_: "")
+
+
+def name_axes(axes: list[Axes], x: str, y: str) -> None:
+    """Names the axes of a grid of panels on its outer side only."""
+    grid = axes[0].get_gridspec()
+    columns = grid.ncols if grid is not None else 1
+    for ax in axes[-columns:]:
+        ax.set_xlabel(x)
+    for ax in axes[::columns]:
+        ax.set_ylabel("\n".join(wrap(y, 26)))
+
+
+def offsets(n: int, width: float) -> Array:
+    """Returns small shifts that keep n markers apart where their values are equal."""
+    return width * (np.arange(n) / max(n - 1, 1) - 0.5)
+
+
+def searches_of(table: pd.DataFrame) -> list[str]:
+    """Returns the searches of a table in their order."""
+    column, used = table["search"], set(table["search"])
+    order = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else sorted(used)
+    return [str(search) for search in order if search in used]
+
+
+def search_legend(figure: Figure, searches: Sequence[str], **line: Any) -> None:
+    """Adds one legend of searches below the figure."""
+    handles = [
+        Line2D([], [], color=mark_of(s).colour, marker=mark_of(s).marker, label=short(s), **line) for s in searches
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 7), handlelength=1.6)

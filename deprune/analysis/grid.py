@@ -1,0 +1,104 @@
+"""A full grid of factor levels, its terms, and orthonormal coefficients for them.
+
+With orthonormal contrasts b the functional-ANOVA component of a term is the plain sum of its squared
+coefficients, and every estimator of this package is a quadratic form in b.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.linalg import helmert
+
+from deprune.analysis.types import Array, Term
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All combinations of the levels of some factors; cells are in row-major order.
+
+    Attributes:
+        factors: Names, in the order in which terms name them.
+        levels: The levels of each factor.
+    """
+
+    factors: tuple[str, ...]
+    levels: tuple[tuple[object, ...], ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of levels of each factor."""
+        return tuple(len(levels) for levels in self.levels)
+
+    @property
+    def n_cells(self) -> int:
+        """Number of combinations."""
+        return math.prod(self.shape)
+
+    @cached_property
+    def terms(self) -> tuple[Term, ...]:
+        """All subsets of the factors: the empty one (the mean) first, then by order."""
+        orders = range(len(self.factors) + 1)
+        return tuple(term for k in orders for term in itertools.combinations(self.factors, k))
+
+    @cached_property
+    def term_of(self) -> Array:
+        """Index into `terms` of each coefficient, `(n_cells,)`."""
+        position = {term: i for i, term in enumerate(self.terms)}
+        # The first coefficient of a factor is its mean, the others are contrasts.
+        axes = (range(size) for size in self.shape)
+        present = ([f for f, i in zip(self.factors, index, strict=True) if i] for index in itertools.product(*axes))
+        return np.array([position[tuple(term)] for term in present])
+
+    @cached_property
+    def contrasts(self) -> tuple[Array, ...]:
+        """One orthogonal matrix per factor; its first row is constant."""
+        return tuple(helmert(size, full=True) if size > 1 else np.ones((1, 1)) for size in self.shape)
+
+    def coefficients(self, cells: Array) -> Array:
+        """Returns the coefficients b of cell values, with mean(y²) = sum(b²).
+
+        Args:
+            cells: Values, `(..., n_cells)`.
+        """
+        values = cells.reshape(*cells.shape[:-1], *self.shape)
+        first = cells.ndim - 1
+        for axis, matrix in enumerate(self.contrasts, start=first):
+            values = np.moveaxis(np.tensordot(values, matrix, axes=(axis, 1)), -1, axis)
+        return values.reshape(cells.shape) / math.sqrt(self.n_cells)
+
+    def design(self, order: int) -> tuple[Array, Array]:
+        """Returns the full grid's design for all terms up to an order.
+
+        Returns:
+            The design `(n_cells, p)`, whose columns are orthogonal with mean square 1, and the
+            positions of its columns among all coefficients, `(p,)`.
+        """
+        sizes = np.array([len(self.terms[t]) for t in self.term_of])
+        columns = np.flatnonzero(sizes <= order)
+        return self.coefficients(np.eye(self.n_cells))[:, columns] * self.n_cells, columns
+
+    def by_term(self, values: Array) -> Array:
+        """Sums a value per coefficient `(..., n_cells)` over each term: `(..., n_terms)`."""
+        sums: Array = values @ self._membership
+        return sums
+
+    @cached_property
+    def _membership(self) -> Array:
+        membership: Array = (self.term_of[:, None] == np.arange(len(self.terms))).astype(float)
+        return membership
+
+    def touching(self, factors: Iterable[str], without: Iterable[str] = ()) -> Array:
+        """Returns which terms contain one of `factors` and none of `without`, `(n_terms,)`."""
+        wanted, unwanted = set(factors), set(without)
+        return np.array([bool(wanted & {*term}) and not unwanted & {*term} for term in self.terms])
+
+
+def name_of_term(term: Term) -> str:
+    """Returns the factors of a term, joined."""
+    return " × ".join(term)

@@ -1,0 +1,159 @@
+"""Do perplexity and accuracy agree on which search is best? Rank correlations with exact permutation p values."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from deprune.analysis.frame import Results
+from deprune.analysis.responses import response
+from deprune.analysis.types import Array
+
+MAX_EXACT = 8
+"""Up to this many items all orders are tried (40,320); beyond, a random sample of them."""
+
+N_RANDOM = 19_999
+CONDITION = ["model", "budget", "calib_config"]
+
+
+@cache
+def _orders(n: int) -> tuple[Array, bool]:
+    if n <= MAX_EXACT:
+        return np.array(list(itertools.permutations(range(n)))), True
+    rng = np.random.default_rng(0)
+    return rng.permuted(np.tile(np.arange(n), (N_RANDOM, 1)), axis=1), False
+
+
+def rank_correlation(first: Sequence[float], second: Sequence[float], kind: str = "spearman") -> tuple[float, float]:
+    """Returns a rank correlation and its two-sided permutation p value.
+
+    The p value is the share of all orders whose coefficient is as far from zero, ties having middle ranks; it is exact
+    up to `MAX_EXACT` items.
+
+    Args:
+        first: Values.
+        second: As many values.
+        kind: `spearman`, or `kendall` for tau-b.
+
+    Returns:
+        The coefficient and p; both NaN where one of the two is constant or there are fewer than three items.
+    """
+    x, y = (stats.rankdata(np.asarray(values, dtype=float)) for values in (first, second))
+    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return math.nan, math.nan
+    orders, exact = _orders(len(x))
+    observed, coefficients = _cosine(_embed(x, kind), _embed(np.stack([y, *y[orders]]), kind))
+    # Equal coefficients may differ in the last digits.
+    as_far = int((np.abs(coefficients) >= abs(observed) - 1e-9).sum())
+    return observed, as_far / len(orders) if exact else (as_far + 1) / (len(orders) + 1)
+
+
+def _embed(ranks: Array, kind: str) -> Array:
+    """Returns vectors whose cosine is the rank correlation."""
+    if kind == "kendall":
+        first, second = np.triu_indices(ranks.shape[-1], 1)
+        signs: Array = np.sign(ranks[..., first] - ranks[..., second])
+        return signs
+    centred: Array = ranks - ranks.mean(axis=-1, keepdims=True)
+    return centred
+
+
+def _cosine(one: Array, others: Array) -> tuple[float, Array]:
+    """Returns the cosines with the first of the others, and with the rest, which are permutations of it."""
+    cosines = others @ one / math.sqrt(float((one**2).sum() * (others[0] ** 2).sum()))
+    return float(cosines[0]), cosines[1:]
+
+
+def perplexity_against_accuracy(
+    results: Results, perplexity: str = "log perplexity", accuracy: str = "accuracy", *, drop_copies: bool = False
+) -> pd.DataFrame:
+    """Ranks the searches of every condition by both responses (rank 1 is best) and correlates the ranks.
+
+    Args:
+        results: The runs.
+        perplexity: A response of perplexity, or another that is better when lower.
+        accuracy: A response of accuracy.
+        drop_copies: Count searches that found the same subset once.
+
+    Returns:
+        One row per model, budget and calibration configuration: number of `searches` and of `distinct`
+        subsets, `spearman` and `kendall` with exact `p_spearman` and `p_kendall`, and `p_holm`, Spearman's
+        over all conditions. Seeds are averaged before ranking.
+    """
+    lower, higher = response(results, perplexity).values, response(results, accuracy).values
+    frame = results.runs.assign(lower=lower, higher=higher)
+    frame = frame[~frame["is_dense"] & frame["lower"].notna() & frame["higher"].notna()]
+    rows = []
+    for key, group in frame.groupby(CONDITION, observed=True):
+        means = group.groupby("search", observed=True).agg(
+            lower=("lower", "mean"), higher=("higher", "mean"), subsets=("subset", lambda s: tuple(sorted(s.dropna())))
+        )
+        copies = (means["subsets"].str.len() > 0) & means["subsets"].duplicated()
+        ranked = means[~copies] if drop_copies else means
+        rho, p_rho = rank_correlation(ranked["lower"].tolist(), (-ranked["higher"]).tolist())
+        tau, p_tau = rank_correlation(ranked["lower"].tolist(), (-ranked["higher"]).tolist(), "kendall")
+        row = dict(zip(CONDITION, key, strict=True)) | {"searches": len(means), "distinct": int((~copies).sum())}
+        rows.append(row | {"spearman": rho, "p_spearman": p_rho, "kendall": tau, "p_kendall": p_tau})
+    table = pd.DataFrame(rows)
+    return _with_holm(table)
+
+
+def _with_holm(table: pd.DataFrame) -> pd.DataFrame:
+    if table.empty:
+        return table
+    tested = table["p_spearman"].notna()
+    table.loc[tested, "p_holm"] = (
+        multipletests(table.loc[tested, "p_spearman"], method="holm")[1] if tested.any() else 1.0
+    )
+    return table
+
+
+def mean_correlation(pairs: Sequence[tuple[Sequence[float], Sequence[float]]], seed: int = 0) -> tuple[float, float]:
+    """Returns the mean Spearman coefficient over conditions, with a p value from permuting each on its own.
+
+    Counting signs or p values would lose what this keeps: the size of every coefficient.
+    """
+    rng = np.random.default_rng(seed)
+    observed, total = [], np.zeros(N_RANDOM)
+    for first, second in pairs:
+        x, y = (stats.rankdata(np.asarray(values, dtype=float)) for values in (first, second))
+        if np.ptp(x) > 0 and np.ptp(y) > 0:
+            orders = rng.permuted(np.tile(np.arange(len(y)), (N_RANDOM, 1)), axis=1)
+            rho, coefficients = _cosine(_embed(x, "spearman"), _embed(np.stack([y, *y[orders]]), "spearman"))
+            observed.append(rho)
+            total += coefficients
+    if not observed:
+        return math.nan, math.nan
+    mean = float(np.mean(observed))
+    as_far = int((np.abs(total / len(observed)) >= abs(mean) - 1e-9).sum())
+    return mean, (as_far + 1) / (N_RANDOM + 1)
+
+
+def agreement_between_calibrations(results: Results, name: str) -> pd.DataFrame:
+    """Correlates the ranks of searches between every two calibration configurations of a model and budget.
+
+    Args:
+        results: The runs.
+        name: The response that ranks the searches.
+
+    Returns:
+        `model`, `budget`, `first`, `second`, number of `searches` in both, `spearman` and its exact `p`.
+    """
+    values = response(results, name).values
+    frame = results.runs.assign(value=values)
+    frame = frame[~frame["is_dense"] & frame["value"].notna()]
+    rows = []
+    for key, group in frame.groupby(["model", "budget"], observed=True):
+        wide = group.groupby(["search", "calib_config"], observed=True)["value"].mean().unstack()
+        for first, second in itertools.combinations(wide.columns, 2):
+            both = wide[[first, second]].dropna()
+            rho, p = rank_correlation(both[first].tolist(), both[second].tolist())
+            rows.append((*key, first, second, len(both), rho, p))
+    return pd.DataFrame(rows, columns=["model", "budget", "first", "second", "searches", "spearman", "p"])

@@ -1,0 +1,306 @@
+"""The four claims of the study (arXiv:2604.24938), each judged by stated rules.
+
+Every claim has parts, one per model or response. A claim is supported when all its parts are, not supported
+when any part is contradicted, and undecided otherwise; absence of evidence is never taken for evidence of absence.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from deprune.analysis.headline import NO_INTERVAL, NOT_IDENTIFIED, VERDICTS, Ratio
+from deprune.analysis.patterns import Patterns
+from deprune.analysis.report.evidence import INCREASE, Evidence, Subject
+
+SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
+
+ALPHA = 0.05
+NEGLIGIBLE = 0.1
+"""A share of variance whose whole interval is below this is too small to matter."""
+
+LITTLE = 0.1
+"""A gain is little when it wins back less than this share of what one-shot lost against the dense model."""
+
+ALIKE = 0.5
+"""Patterns are similar when their chance-corrected similarity, and ranks agree when their correlation, is above this:
+halfway between chance and identity."""
+
+COMPARABLE = 4.0
+"""Two variances are comparable when neither is more than this many times the other: standard deviations within two."""
+
+RULES = (
+    f"Claim 1, for each model: supported if exchanging whole calibration draws gives p ≤ {ALPHA} (Holm over models) "
+    "for no effect of calibration on patterns; not supported if p is larger and its whole share within condition below "
+    f"{NEGLIGIBLE:.0%}.",
+    "Claim 2, little gain: for every complex search the interval of the share of one-shot's loss that it wins back is "
+    f"below {LITTLE:.0%} (not supported: for one search it is above). Similar subsets, for each model and budget: the "
+    "interval of the chance-corrected Jaccard similarity within a calibration draw is above "
+    f"{ALIKE} (not supported: below).",
+    "Claim 3, patterns and perplexity: the interval of log(V_C/V_S) is above 0 (not supported: below). Accuracy: it "
+    f"lies within ±log {COMPARABLE:g} (not supported: outside). With one calibration seed V_C holds the noise of "
+    "draws, and there is no verdict.",
+    f"Claim 4: the interval of the mean Spearman correlation is below {ALIKE} (not supported: above); the searches are "
+    "taken as given, and conditions as independent.",
+)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One piece of evidence: what it is on, what it says of the claim, and the numbers."""
+
+    subject: str
+    verdict: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the study and what these results say of it."""
+
+    number: int
+    statement: str
+    parts: tuple[Part, ...]
+
+    @property
+    def verdict(self) -> str:
+        """`SUPPORTED`, `NOT_SUPPORTED` or `UNDECIDED`."""
+        verdicts = {part.verdict for part in self.parts}
+        if NOT_SUPPORTED in verdicts:
+            return NOT_SUPPORTED
+        return SUPPORTED if verdicts == {SUPPORTED} else UNDECIDED
+
+    @property
+    def reason(self) -> str:
+        """The reason where there is one part; else which parts say what."""
+        if len(self.parts) == 1:
+            return self.parts[0].reason
+        said = {v: [p.subject for p in self.parts if p.verdict == v] for v in (SUPPORTED, NOT_SUPPORTED, UNDECIDED)}
+        return " ".join(f"{verdict.capitalize()}: {', '.join(parts)}." for verdict, parts in said.items() if parts)
+
+
+def judge(evidence: Evidence) -> tuple[Claim, ...]:
+    """Returns the four claims with their verdicts."""
+    return (
+        Claim(1, "Different calibration configurations give different pruning patterns.", tuple(_differ(evidence))),
+        Claim(
+            2,
+            "Under a fixed calibration configuration, complex searches gain little over one-shot and converge to "
+            "similar subsets.",
+            (*_gain_little(evidence), *_converge(evidence)),
+        ),
+        Claim(
+            3,
+            "The calibration configuration plays a larger part than the search in pruning patterns and perplexity, "
+            "and a comparable part in the variance of reasoning accuracy.",
+            tuple(_larger_part(evidence)),
+        ),
+        Claim(4, "The ranks of searches by perplexity and by accuracy do not agree.", (_ranks_differ(evidence),)),
+    )
+
+
+def _no_patterns(evidence: Evidence) -> Iterator[Part]:
+    for what, why in evidence.refusals.items():
+        if what.startswith("patterns"):
+            yield Part(what, UNDECIDED, why)
+
+
+def _differ(evidence: Evidence) -> Iterator[Part]:
+    tests = {p.model: p.tests.set_index("effect")["p"].get("calibration", math.nan) for p in evidence.patterns}
+    tested = {model: p for model, p in tests.items() if not math.isnan(p)}
+    adjusted = dict(zip(tested, multipletests(list(tested.values()), method="holm")[1], strict=True)) if tested else {}
+    for patterns in evidence.patterns:
+        yield _differs(patterns, adjusted.get(patterns.model))
+    yield from _no_patterns(evidence)
+
+
+def _differs(patterns: Patterns, p: float | None) -> Part:
+    subject = f"patterns of {patterns.model}"
+    if "V_C" not in set(patterns.headline["quantity"]):
+        return Part(subject, UNDECIDED, "There is one calibration configuration only, so nothing can differ.")
+    share, low, high = _share_within(patterns.headline, "V_C")
+    numbers = f"calibration explains {_percent(share, low, high)} of the variance within budget"
+    if p is None:
+        why = _why_no_test(patterns)
+        return Part(subject, UNDECIDED, f"{numbers}, but no permutation test can be made: {why}.")
+    numbers += f", p = {p:.3g} (exchanging whole draws, Holm over models)"
+    if p <= ALPHA:
+        return Part(subject, SUPPORTED, f"Patterns differ between configurations: {numbers}.")
+    if high < NEGLIGIBLE:
+        return Part(subject, NOT_SUPPORTED, f"Patterns hardly depend on the configuration: {numbers}.")
+    return Part(subject, UNDECIDED, f"No difference was detected, nor can a large one be excluded: {numbers}.")
+
+
+def _why_no_test(patterns: Patterns) -> str:
+    panel = patterns.panel
+    if panel.n_seeds < 2:
+        return "each configuration was drawn once, and what another draw would change is not known"
+    return "some combinations of factors have no run" if not panel.is_complete else "no draws can be exchanged"
+
+
+def _gain_little(evidence: Evidence) -> Iterator[Part]:
+    held_out = [s for s in evidence.subjects if s.response in ("accuracy", "log perplexity")]
+    for subject in held_out or [s for s in evidence.subjects if s.response == INCREASE]:
+        yield _gains(subject)
+
+
+def _gains(subject: Subject) -> Part:
+    name, gains = f"gain in {subject.title}", subject.gains
+    if gains.empty:
+        return Part(name, UNDECIDED, "One-shot or every complex search is missing, so there is no gain to measure.")
+    if gains["recovered"].isna().all():
+        return Part(name, UNDECIDED, "One-shot lost nothing against the dense model, so there is nothing to win back.")
+    best = gains.sort_values("recovered").iloc[-1]
+    numbers = (
+        f"the best search, {best['search']}, wins back {_percent(best['recovered'], best['low'], best['high'])} of "
+        f"what one-shot lost ({best['gain']:+.3g} of {best['oneshot_loss']:.3g} {subject.unit}; {best['draws']} draws)"
+    )
+    if gains[["low", "high"]].isna().any(axis=None):
+        return Part(name, UNDECIDED, f"There are fewer than three draws, so there is no interval: {numbers}.")
+    if (gains["high"] < LITTLE).all():
+        return Part(name, SUPPORTED, f"Searches gain little: {numbers}.")
+    if (gains["low"] > LITTLE).any():
+        return Part(name, NOT_SUPPORTED, f"Some searches gain more than little: {numbers}.")
+    return Part(name, UNDECIDED, f"The intervals reach across the limit of {LITTLE:.0%}: {numbers}.")
+
+
+def _converge(evidence: Evidence) -> Iterator[Part]:
+    table = evidence.consensus
+    within = table[table["kind"] == "within calibration"] if len(table) else table
+    for row in within.to_dict("records"):
+        name = f"similar subsets, {row['model']}, k = {row['budget']}"
+        floor = float(row["chance"])
+        low, high = ((row[end] - floor) / (1 - floor) for end in ("low", "high"))
+        numbers = (
+            f"similarity within a draw is {row['corrected']:.2f}{_interval(low, high)}, 0 being chance and 1 identity"
+        )
+        numbers += _seed_ceiling(table, row)
+        if math.isnan(low):
+            yield Part(name, UNDECIDED, f"There are fewer than three draws, so there is no interval: {numbers}.")
+        elif low > ALIKE:
+            yield Part(name, SUPPORTED, f"Searches converge: {numbers}.")
+        elif high < ALIKE:
+            yield Part(name, NOT_SUPPORTED, f"Searches do not converge: {numbers}.")
+        else:
+            yield Part(name, UNDECIDED, f"The interval reaches across {ALIKE}: {numbers}.")
+    if within.empty:
+        yield Part(
+            "similar subsets", UNDECIDED, "There are no two searches whose removed blocks are known on one draw."
+        )
+
+
+def _seed_ceiling(table: pd.DataFrame, row: dict[Hashable, Any]) -> str:
+    same = table[(table["model"] == row["model"]) & (table["budget"] == row["budget"])].set_index("kind")["corrected"]
+    return (
+        f"; another seed of the same search gives {same['within configuration']:.2f}"
+        if "within configuration" in same
+        else ""
+    )
+
+
+def _larger_part(evidence: Evidence) -> Iterator[Part]:
+    for patterns in evidence.patterns:
+        yield _is_larger(f"patterns of {patterns.model}", patterns.ratio, patterns.panel.n_seeds)
+    yield from _no_patterns(evidence)
+    for name, judged in (("log perplexity", _is_larger), ("accuracy", _is_comparable)):
+        subject = evidence.subject(name)
+        if subject is None:
+            yield Part(name, UNDECIDED, f"No run has a measured {name}.")
+        elif subject.decomposition is None:
+            yield Part(name, UNDECIDED, subject.refusal)
+        else:
+            yield judged(name, subject.decomposition.ratio, subject.decomposition.panel.n_seeds)
+
+
+def _is_larger(subject: str, ratio: Ratio, n_seeds: int) -> Part:
+    if part := _not_judged(subject, ratio, n_seeds):
+        return part
+    verdict = {VERDICTS[0]: SUPPORTED, VERDICTS[1]: NOT_SUPPORTED}.get(ratio.verdict, UNDECIDED)
+    return Part(subject, verdict, f"{ratio.verdict.capitalize()}: {_ratio(ratio)}.")
+
+
+def _is_comparable(subject: str, ratio: Ratio, n_seeds: int) -> Part:
+    if part := _not_judged(subject, ratio, n_seeds):
+        return part
+    limit = math.log(COMPARABLE)
+    if -limit < ratio.low and ratio.high < limit:
+        return Part(subject, SUPPORTED, f"Comparable: {_ratio(ratio)}.")
+    if ratio.low > limit or ratio.high < -limit:
+        return Part(subject, NOT_SUPPORTED, f"Not comparable, {ratio.verdict}: {_ratio(ratio)}.")
+    return Part(subject, UNDECIDED, f"The interval reaches across a ratio of {COMPARABLE:g}: {_ratio(ratio)}.")
+
+
+def _not_judged(subject: str, ratio: Ratio, n_seeds: int) -> Part | None:
+    if ratio.verdict == NOT_IDENTIFIED:
+        return Part(
+            subject,
+            UNDECIDED,
+            "Only one calibration configuration or one search was run, so the two cannot be compared.",
+        )
+    if n_seeds < 2:
+        return Part(
+            subject,
+            UNDECIDED,
+            f"There is one calibration seed, so V_C holds the noise of draws: V_C / V_S = {_times(ratio.log)}, biased "
+            "upwards; run more seeds.",
+        )
+    if ratio.verdict == NO_INTERVAL:
+        return Part(subject, UNDECIDED, f"There is no interval to judge by: {_ratio(ratio)}.")
+    return None
+
+
+def _ranks_differ(evidence: Evidence) -> Part:
+    name = "ranks"
+    if evidence.ranks.empty:
+        return Part(name, UNDECIDED, evidence.refusals.get("ranks", "There are no ranks to compare."))
+    rho = evidence.ranks["spearman"].dropna().to_numpy(float)
+    if len(rho) < 3:
+        return Part(
+            name, UNDECIDED, f"There are {len(rho)} conditions with three searches or more, too few for an interval."
+        )
+    width = float(stats.t.ppf(1 - ALPHA / 2, len(rho) - 1) * rho.std(ddof=1) / math.sqrt(len(rho)))
+    mean = float(rho.mean())
+    numbers = (
+        f"the mean Spearman correlation of ranks over {len(rho)} conditions is {mean:+.2f}"
+        f"{_interval(max(mean - width, -1.0), min(mean + width, 1.0))}, from {rho.min():+.2f} to {rho.max():+.2f}"
+    )
+    if mean + width < ALIKE:
+        return Part(name, SUPPORTED, f"The ranks do not agree: {numbers}.")
+    if mean - width > ALIKE:
+        return Part(name, NOT_SUPPORTED, f"The ranks agree: {numbers}.")
+    return Part(name, UNDECIDED, f"The interval reaches across {ALIKE}: {numbers}.")
+
+
+def _share_within(headline: pd.DataFrame, quantity: str) -> tuple[float, float, float]:
+    rows = headline.set_index("quantity")
+    share, low, high = (
+        float(rows[name][quantity]) for name in ("share_within", "share_within_low", "share_within_high")
+    )
+    return share, low, high
+
+
+def _percent(value: float, low: float, high: float) -> str:
+    interval = "" if math.isnan(low) else f" ({100 * low:.0f} to {100 * high:.0f} %)"
+    return f"{100 * value:.0f} %{interval}"
+
+
+def _interval(low: float, high: float) -> str:
+    return "" if math.isnan(low) else f" ({low:.2f} to {high:.2f})"
+
+
+def _ratio(ratio: Ratio) -> str:
+    interval = "" if math.isnan(ratio.low) else f" ({_times(ratio.low)} to {_times(ratio.high)})"
+    return f"V_C / V_S = {_times(ratio.log)}{interval}"
+
+
+def _times(log: float) -> str:
+    if math.isnan(log):
+        return "not known"
+    return f"{np.exp(log):.3g}" if abs(log) < 700 else ("infinite" if log > 0 else "0")

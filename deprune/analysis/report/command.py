@@ -1,0 +1,62 @@
+"""From a composed configuration to a written report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+
+from deprune.analysis.frame import load
+from deprune.analysis.published import load_published
+from deprune.analysis.report.evidence import gather, with_published_ranks
+from deprune.analysis.report.write import check_free, write_report
+from deprune.errors import ConfigError
+
+
+@dataclass
+class Options:
+    """The keys of `conf/analyze.yaml`, which says what they mean."""
+
+    results_dir: str
+    out: str
+    sweep: str | None
+    where: dict[str, Any] | None
+    response: Any
+    published: bool
+
+
+def report_composed(cfg: DictConfig) -> None:
+    """Writes the report that a composed configuration asks for, and says where it is.
+
+    Raises:
+        DepruneError: It cannot be done; the message says why. Nothing was written.
+    """
+    options = parse(cfg)
+    out = Path(options.out)
+    check_free(out)
+    if options.published:
+        results = load_published() if options.where is None else load_published().where(options.where)
+    else:
+        results = load(options.results_dir, options.sweep, options.where)
+    chosen = [options.response] if isinstance(options.response, str) else options.response
+    evidence = gather(results, chosen)
+    page = write_report(with_published_ranks(evidence) if options.published else evidence, out)
+    Console().print(f"{results.summary} Written: {page}", markup=False, highlight=False, soft_wrap=True)
+
+
+def parse(cfg: DictConfig) -> Options:
+    """Returns the options.
+
+    Raises:
+        ConfigError: A value is not of its type.
+    """
+    try:
+        options: Options = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Options), cfg))  # type: ignore[assignment]
+    except OmegaConfBaseException as error:
+        reason = str(error).split("\n")[0]
+        raise ConfigError(f"The value of '{error.full_key}' cannot be used: {reason}.") from error
+    return options

@@ -1,0 +1,177 @@
+"""The tables of a report, with their captions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+
+from deprune.analysis.gaps import gaps_by_search
+from deprune.analysis.panel import alias_table
+from deprune.analysis.published import check_published, published_remarks
+from deprune.analysis.reading import FACTORS
+from deprune.analysis.report.claims import Claim
+from deprune.analysis.report.evidence import Evidence, Subject, classical
+
+MAX_LEVELS = 12
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the report.
+
+    Attributes:
+        name: Of its files.
+        section: The section that shows it.
+        caption: What it says.
+        frame: Its rows.
+    """
+
+    name: str
+    section: str
+    caption: str
+    frame: pd.DataFrame
+
+
+DECOMPOSITION = {
+    "headline": "Variance by origin: V_C calibration, V_S search, V_CS both together, V_seed another draw, V_condition "
+    "model and budget; share_within is of what is within condition.",
+    "tests": "Permutation tests of no effect, exchanging whole draws.",
+    "factors": "First-order, total and Shapley share of the total variance, and the change when the factor alone moves "
+    "to another level (switch).",
+    "components": "Functional-ANOVA components of every term.",
+}
+"""What decompositions of responses and of patterns have in common: attribute -> caption."""
+
+RESPONSES = {
+    "calibration_parts": "How V_C splits among the calibration factors (Shapley); where aliased, of a whole that the "
+    "design cannot take apart.",
+    "leave_one_out": "The shares without each level: shares belong to the levels that were run.",
+}
+
+
+def make_tables(evidence: Evidence, claims: tuple[Claim, ...]) -> list[Table]:
+    """Returns the tables that have rows, in the order of the report."""
+    tables = [*_run_tables(evidence), Table("claims", "claims", "The parts of every verdict.", _claims(claims))]
+    tables += [*_pattern_tables(evidence), *_search_tables(evidence), *_variance_tables(evidence)]
+    ranks = (
+        "Rank correlation of perplexity and accuracy over searches, equal subsets counting once; p values are exact."
+    )
+    agreement = f"Rank correlation of searches between calibration configurations ({evidence.subjects[0].title})."
+    checks = "Every average, variance and correlation printed in arXiv:2604.24938v1, and what its tables give."
+    tables += [
+        Table("ranks", "ranks", ranks, evidence.ranks),
+        Table("agreement", "ranks", agreement, evidence.agreement),
+        Table("published_checks", "published", checks, check_published()),
+        Table("published_remarks", "published", "Where the paper disagrees with itself.", published_remarks()),
+    ]
+    return [table for table in tables if len(table.frame)]
+
+
+def _run_tables(evidence: Evidence) -> Iterator[Table]:
+    runs, failures = evidence.results.runs, evidence.results.failures
+    means = _by_subject(evidence, lambda subject: subject.values)
+    yield Table("factors", "run", "The factors and their levels among the pruned runs.", _factors(runs))
+    yield Table("dense", "run", "What the dense models reach.", _dense(evidence))
+    yield Table("aliases", "run", "Pairs of factors of which not every combination was run.", alias_table(runs))
+    yield Table("failures", "run", "Jobs that failed.", failures.dropna(axis=1, how="all"))
+    yield Table("warnings", "run", "Warnings in the records.", _warnings(runs))
+    yield Table("means", "run", "Mean response of every model, budget, configuration and search.", means)
+
+
+def _pattern_tables(evidence: Evidence) -> Iterator[Table]:
+    for name, caption in {**DECOMPOSITION, "by_block": "Variance of each block's removal by origin."}.items():
+        frames = [getattr(p, name).assign(model=p.model) for p in evidence.patterns]
+        yield Table(f"patterns_{name}", "patterns", f"Removal patterns. {caption}", _first("model", frames))
+    dispersion = "How much patterns scatter at each level: mean symmetric difference [blocks]."
+    yield Table("dispersion", "patterns", dispersion, evidence.dispersion)
+
+
+def _search_tables(evidence: Evidence) -> Iterator[Table]:
+    gaps = evidence.gaps
+    gains = (
+        "Gain of each complex search over one-shot on the same draw, and the share of one-shot's loss against the "
+        "dense model that it wins back; intervals hold for all searches together."
+    )
+    spread = "Spread between searches within a condition; variance is the population variance."
+    cost = "Quality against cost; on the front: no search is as good and as cheap."
+    consensus = "Mean Jaccard similarity of pairs of runs, with what chance gives; random and last are left out."
+    yield Table("gains", "search", gains, _by_subject(evidence, _gains))
+    yield Table("spread", "search", spread, _by_subject(evidence, lambda subject: subject.spread))
+    yield Table("cost", "search", cost, _by_subject(evidence, lambda subject: subject.costs))
+    yield Table("consensus", "search", consensus, evidence.consensus)
+    if len(gaps):
+        caption = "Optimality gap by search: 0 is the best subset, 1 the mean of all subsets."
+        yield Table("gaps_by_search", "search", caption, gaps_by_search(gaps).reset_index())
+        yield Table("gaps", "search", "Optimality gap of every run whose space is wholly evaluated.", gaps)
+
+
+def _variance_tables(evidence: Evidence) -> Iterator[Table]:
+    caption = "Calibration against search: log(V_C / V_S) with its 95 % interval."
+    yield Table("variance_ratio", "variance", caption, _by_subject(evidence, _ratio))
+    for name, caption in {**DECOMPOSITION, **RESPONSES}.items():
+        yield Table(f"variance_{name}", "variance", caption, _by_subject(evidence, _part(name)))
+    caption = "Appendix: the classical table (type II). η² and partial η² are biased upwards."
+    yield Table("variance_classical", "variance", caption, _by_subject(evidence, _classical))
+
+
+def _part(name: str) -> Callable[[Subject], pd.DataFrame]:
+    return lambda subject: getattr(subject.decomposition, name) if subject.decomposition else pd.DataFrame()
+
+
+def _by_subject(evidence: Evidence, frame: Callable[[Subject], pd.DataFrame]) -> pd.DataFrame:
+    return _first("response", [frame(s).drop(columns="response", errors="ignore").assign(response=s.title)
+                               for s in evidence.subjects])  # fmt: skip
+
+
+def _first(column: str, frames: list[pd.DataFrame]) -> pd.DataFrame:
+    """Puts tables under each other, with the column that tells them apart in front."""
+    frames = [frame for frame in frames if len(frame)]
+    if not frames:
+        return pd.DataFrame()
+    table = pd.concat(frames, ignore_index=True)
+    return table[[column, *(c for c in table.columns if c != column)]]
+
+
+def _ratio(subject: Subject) -> pd.DataFrame:
+    if subject.decomposition is None:
+        return pd.DataFrame()
+    ratio, panel = subject.decomposition.ratio, subject.decomposition.panel
+    row = {"log_ratio": ratio.log, "low": ratio.low, "high": ratio.high, "verdict": ratio.verdict}
+    counts = {"runs": len(panel.values), "draws": panel.n_draws, "seeds": panel.n_seeds}
+    return pd.DataFrame([row | counts | {"estimator": subject.decomposition.estimate.estimator}])
+
+
+def _gains(subject: Subject) -> pd.DataFrame:
+    return pd.DataFrame() if subject.is_part else subject.gains
+
+
+def _classical(subject: Subject) -> pd.DataFrame:
+    table = pd.DataFrame() if subject.is_part else classical(subject)
+    return pd.DataFrame() if isinstance(table, str) else table
+
+
+def _factors(runs: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    for factor in (*FACTORS, "calib_seed", "search_seed"):
+        levels = runs.loc[~runs["is_dense"], factor].drop_duplicates().sort_values()
+        names = ["none" if pd.isna(level) else str(level) for level in levels]
+        more = [f"{len(names) - MAX_LEVELS} more"] if len(names) > MAX_LEVELS else []
+        rows.append((factor, len(names), ", ".join([*names[:MAX_LEVELS], *more])))
+    return pd.DataFrame(rows, columns=["factor", "levels", "names"])
+
+
+def _dense(evidence: Evidence) -> pd.DataFrame:
+    columns = {s.label: s.dense for s in evidence.subjects if s.dense.abs().gt(0).any()}
+    return pd.DataFrame(columns).rename_axis("model").reset_index() if columns else pd.DataFrame()
+
+
+def _warnings(runs: pd.DataFrame) -> pd.DataFrame:
+    texts = runs["warnings"].str.split("\n").explode()
+    return texts[texts.fillna("") != ""].value_counts().rename("runs").rename_axis("warning").reset_index()
+
+
+def _claims(claims: tuple[Claim, ...]) -> pd.DataFrame:
+    rows = [(c.number, c.verdict, p.subject, p.verdict, p.reason) for c in claims for p in c.parts]
+    return pd.DataFrame(rows, columns=["claim", "verdict", "part", "verdict_of_part", "reason"])

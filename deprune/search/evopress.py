@@ -1,0 +1,94 @@
+"""EvoPress: one parent, many offspring, selection on growing parts of the calibration set."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from deprune.errors import ConfigError
+from deprune.search.base import Problem, Search, SearchResult
+from deprune.search.oneshot import OneShot
+from deprune.subset import BlockSubset, draw_distinct
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvoPress(Search):
+    """Lets the offspring of one subset compete, first on few samples and then with their parent on all.
+
+    An offspring swaps blocks of the parent; the number of swaps is the smaller of two draws from
+    1..3. The first parent is the best of some random subsets on the few samples.
+
+    Source: EvoPress (arXiv:2410.14649) and the settings of its published script for depth pruning:
+    32 offspring, 2 survivors, then 1, 64 random starts, k (N − k)/1.5 generations.
+    Deviations: the stages use the first eighth and then all of the calibration set, where the source
+    draws 1/64 and 1/4 of a larger one anew in each generation; the swaps of an offspring do not undo
+    each other; offspring that lost on all samples before are not tried again.
+    Cost: early_fraction · (starts + generations · offspring) + generations · survivors + 1
+    evaluations at most.
+
+    Attributes:
+        offspring: λ, number of offspring in a generation.
+        survivors: Number of offspring that the first stage leaves.
+        starts: Number of random subsets of which the first parent is the best.
+        generations: By default k (N − k)/1.5, rounded up, with N the number of removable blocks.
+        early_fraction: Fraction of the calibration samples that the first stage uses, at least one.
+        from_oneshot: Start from the one-shot subset instead, for N further evaluations.
+    """
+
+    uses_seed: ClassVar[bool] = True
+
+    offspring: int = 32
+    survivors: int = 2
+    starts: int = 64
+    generations: int | None = None
+    early_fraction: float = 0.125
+    from_oneshot: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require_at_least(1, "offspring", "survivors", "starts")
+        if self.generations is not None:
+            self.require_at_least(1, "generations")
+        if not 0 < self.early_fraction <= 1:
+            raise ConfigError(
+                f"The value of 'search.early_fraction' is {self.early_fraction}, but must be above 0 and at most 1."
+            )
+
+    def run(self, problem: Problem, rng: np.random.Generator) -> SearchResult:
+        """Replaces the parent by an offspring whenever that is better on all samples."""
+        space = problem.space
+        parent = self._first_parent(problem, rng)
+        lost = {parent}
+        for _ in range(self.generations or default_generations(len(space.removable), space.budget)):
+            offspring = draw_distinct(functools.partial(mutate, problem, parent, rng), self.offspring, lost)
+            if not offspring:
+                break
+            survivors = self._early_best(problem, offspring)[: self.survivors]
+            lost.update(survivors)
+            parent = problem.rank([parent, *survivors])[0]
+        return SearchResult.of(parent)
+
+    def _first_parent(self, problem: Problem, rng: np.random.Generator) -> BlockSubset:
+        if self.from_oneshot:
+            return OneShot().run(problem, rng).subset
+        return self._early_best(problem, draw_distinct(lambda: problem.space.sample(rng), self.starts))[0]
+
+    def _early_best(self, problem: Problem, subsets: Sequence[BlockSubset]) -> list[BlockSubset]:
+        """Returns subsets by their loss on the early samples, the best first."""
+        losses = problem.early_losses(subsets, math.ceil(self.early_fraction * problem.source.n_samples))
+        return [subset for _, subset in sorted(zip(losses, subsets, strict=True))]
+
+
+def default_generations(n_blocks: int, budget: int) -> int:
+    """Returns k (N − k)/1.5, rounded up, at least 1."""
+    return max(1, math.ceil(budget * (n_blocks - budget) / 1.5))
+
+
+def mutate(problem: Problem, parent: BlockSubset, rng: np.random.Generator) -> BlockSubset:
+    """Returns an offspring."""
+    return problem.space.swap_randomly(parent, int(rng.integers(1, 4, size=2).min()), rng)

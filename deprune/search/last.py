@@ -1,0 +1,25 @@
+"""The last blocks: the rule of thumb."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from deprune.search.base import Problem, Search, SearchResult
+from deprune.subset import BlockSubset
+
+
+@dataclass(frozen=True, kw_only=True)
+class Last(Search):
+    """Removes the k last blocks but the very last one.
+
+    Source: the simple heuristic of Gromov et al. (arXiv:2403.17887).
+    Cost: no evaluation but that of the result.
+    """
+
+    def run(self, problem: Problem, rng: np.random.Generator) -> SearchResult:
+        """Counts from the end; the very last block goes only where all others have gone."""
+        n_blocks = problem.space.n_blocks
+        order = problem.space.lowest([n_blocks - b if b < n_blocks - 1 else n_blocks + 1 for b in range(n_blocks)])
+        return SearchResult(BlockSubset.of(n_blocks, order), order)

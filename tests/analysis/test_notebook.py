@@ -1,0 +1,43 @@
+"""The notebook runs on other results than those that it was committed with, and says the same as the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from deprune.analysis import decompose, load
+from tests.analysis.sweeps import Truth, write_sweep
+from tests.conftest import ROOT
+
+NOTEBOOK = ROOT / "notebooks" / "variance_analysis.ipynb"
+
+
+def text_of(notebook: nbformat.NotebookNode) -> str:
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    return "\n".join(o.get("text", "") or o.get("data", {}).get("text/plain", "") for o in outputs)
+
+
+def test_it_is_committed_with_outputs() -> None:
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(cell.outputs for cell in code)
+    assert not [o for cell in code for o in cell.outputs if o.output_type == "error" or o.get("name") == "stderr"]
+    assert sum("image/png" in o.get("data", {}) for cell in code for o in cell.outputs) == 2
+    assert str(ROOT) not in NOTEBOOK.read_text()
+    assert max(len(cell.source.splitlines()) for cell in code) <= 8, "code belongs into the package"
+
+
+@pytest.mark.slow
+def test_it_runs_on_another_sweep(tmp_path: Path) -> None:
+    write_sweep(tmp_path / "results", Truth(calibration=2, search=0.5), {"model": ("tiny",), "calib_seed": range(2)})
+    (tmp_path / "notebooks").mkdir()
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    resources = {"metadata": {"path": str(tmp_path / "notebooks")}}
+    NotebookClient(notebook, timeout=300, resources=resources).execute()
+    printed = text_of(notebook)
+    assert str(decompose(load(tmp_path / "results"), "accuracy").ratio) in printed
+    assert "80 runs read; left out: nothing." in printed
+    assert "calibration larger" in printed

@@ -1,0 +1,270 @@
+"""The report: complete, self-contained, escaped, and readable on wide and narrow screens."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import matplotlib as mpl
+import pandas as pd
+import pytest
+
+from deprune.analysis import load, load_published
+from deprune.analysis.figures import optimality
+from deprune.analysis.report import gather, with_published_ranks, write_report
+from deprune.analysis.report.plots import make_plots
+from deprune.analysis.report.write import format_cell
+from deprune.errors import ConfigError, RecordError
+from tests.analysis.sweeps import Truth, write_sweep
+from tests.conftest import CommandResult
+
+SMALL = {"calib_dataset": ("narratives", "facts"), "search": ("oneshot", "greedy", "beam"), "calib_seed": range(3)}
+MALICIOUS = "<script>alert('x')</script><img src=x onerror=alert(1)>--></svg>$\\frac{\"&"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+Analyze = Callable[..., CommandResult]
+
+
+@pytest.fixture
+def analyze(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Analyze:
+    """Runs `python -m deprune.analyze` in this process, in an empty folder."""
+    from deprune.analyze import main
+
+    monkeypatch.chdir(tmp_path)
+    for variable in ("HYDRA_FULL_ERROR", "DEPRUNE_TRACEBACKS"):
+        monkeypatch.setenv(variable, "0")
+
+    def run(*overrides: str) -> CommandResult:
+        monkeypatch.setattr(sys, "argv", ["deprune.analyze", *overrides])
+        capfd.readouterr()
+        code: int | str | None = 0
+        try:
+            main()
+        except SystemExit as exit_:
+            code = exit_.code
+        printed = capfd.readouterr()
+        assert isinstance(code, int)
+        return CommandResult(code, printed.out, printed.err)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One report of the published tables, and one of a sweep whose model has a malicious name."""
+    folder = tmp_path_factory.mktemp("reports")
+    write_sweep(folder / "results", Truth(), {**SMALL, "model": (MALICIOUS, "m" * 150), "budget": (3,)})
+    published = with_published_ranks(gather(load_published(), n_resamples=50))
+    made = gather(load(folder / "results"), n_resamples=50)
+    return {name: write_report(e, folder / name) for name, e in (("published", published), ("made", made))}
+
+
+class Page(HTMLParser):
+    """Collects what a browser would run or fetch, and the ids."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.scripts, self.fetched, self.handlers, self.ids = 0, [], [], []  # type: ignore[var-annotated]
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        self.scripts += tag == "script"
+        self.handlers += [name for name in values if name.startswith("on")]
+        self.ids += [values["id"]] if "id" in values else []
+        if tag in ("img", "iframe", "object", "embed", "link", "script", "image", "use"):
+            self.fetched += [values[a] for a in ("src", "href", "xlink:href", "data") if a in values]
+
+
+@pytest.mark.parametrize("name", ["published", "made"])
+def test_page_is_self_contained_and_escaped(reports: dict[str, Path], name: str) -> None:
+    text = reports[name].read_text()
+    page = Page(text)
+    assert page.scripts == 1, "the page's own, and none from a record"
+    assert not page.handlers
+    assert not [url for url in page.fetched if not url.startswith(("#", "data:"))]
+    assert len(page.ids) == len(set(page.ids))
+    assert {f"claim-{n}" for n in (1, 2, 3, 4)} <= set(page.ids)
+    assert "<!--" not in text
+    assert "nan" not in re.findall(r">([^<]*)</td>", text)
+
+
+def test_malicious_names_are_shown_and_do_nothing(reports: dict[str, Path]) -> None:
+    text = reports["made"].read_text()
+    assert "&lt;script&gt;alert(" in text
+    assert "<img src=x" not in text
+    assert "<script>alert" not in text
+    folder = reports["made"].parent
+    assert {p.parent for p in folder.rglob("*.svg")} == {folder / "figures"}, "a name is no path"
+    for path in folder.glob("figures/*.svg"):
+        assert "<script" not in path.read_text()
+    assert MALICIOUS in set(pd.read_csv(folder / "tables" / "dense.csv")["model"])
+
+
+def test_files_of_every_table_and_figure_are_linked_and_there(reports: dict[str, Path]) -> None:
+    for page in reports.values():
+        links = re.findall(r'href="((?:tables|figures)/[^"]+)"', page.read_text())
+        assert len(links) > 20
+        for link in links:
+            assert (page.parent / link).stat().st_size > 0, link
+        figures = {path.stem for path in page.parent.glob("figures/*.svg")}
+        assert figures == {path.stem for path in page.parent.glob("figures/*.png")}
+    assert {p.stem for p in page.parent.glob("tables/*.csv")} == {p.stem for p in page.parent.glob("tables/*.tex")}
+
+
+def test_published_page_shows_the_checks(reports: dict[str, Path]) -> None:
+    text = reports["published"].read_text()
+    assert "Of the 115 averages, variances and correlations" in text.replace("\n", " ")
+    assert "110 come out" in text
+    assert text.count("off by more than rounding") >= 5
+    checks = pd.read_csv(reports["published"].parent / "tables" / "published_checks.csv")
+    assert (~checks["agrees"]).sum() == 5
+
+
+def test_every_figure_names_its_axes_and_leaves_settings_alone() -> None:
+    before = dict(mpl.rcParams)
+    evidence = with_published_ranks(gather(load_published(), n_resamples=50))
+    plots = list(make_plots(evidence))
+    assert dict(mpl.rcParams) == before
+    assert {p.section for p in plots} == {"search", "variance", "ranks"}
+    for plot in plots:
+        axes = plot.figure.axes
+        assert any(ax.get_xlabel() for ax in axes), plot.name
+        assert any(ax.get_ylabel() or ax.get_yticklabels() for ax in axes), plot.name
+        assert plot.caption.endswith((".", "?")), plot.name
+
+
+def test_optimality_gaps_are_drawn_with_the_best_search_on_top() -> None:
+    gaps = pd.DataFrame({"search": ["oneshot", "oneshot", "greedy", "exhaustive"], "gap": [0.5, 0.3, 0.1, 0.0]})
+    (ax,) = optimality(gaps).axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["exhaustive", "greedy", "oneshot"]
+    assert ax.yaxis_inverted()
+    assert "gap" in ax.get_xlabel()
+
+
+def test_the_same_results_give_the_same_figures(tmp_path: Path) -> None:
+    evidence = with_published_ranks(gather(load_published(), ["accuracy"], n_resamples=50))
+    first, second = (write_report(evidence, tmp_path / name).read_text() for name in ("a", "b"))
+    assert first == second
+
+
+def test_command_on_the_published_tables(analyze: Analyze, tmp_path: Path) -> None:
+    done = analyze("published=true", "out=study", "response=accuracy")
+    assert done.code == 0, done.err
+    assert done.out == "90 runs read; left out: nothing. Written: study/report.html\n"
+    ratio = pd.read_csv(tmp_path / "study" / "tables" / "variance_ratio.csv")
+    assert ratio["response"].tolist() == ["accuracy"]
+    (tmp_path / "study" / "notes.txt").write_text("mine")
+    assert analyze("published=true", "out=study", "response=log perplexity").code == 0, "a report is replaced"
+    assert (tmp_path / "study" / "notes.txt").read_text() == "mine"
+    assert not (tmp_path / "study" / "figures" / "spread_accuracy.svg").exists(), "what the new one lacks is gone"
+
+
+def test_bad_input_gets_a_sentence_and_leaves_nothing(analyze: Analyze, tmp_path: Path) -> None:
+    write_sweep(tmp_path / "results", Truth(), {**SMALL, "model": ("tiny",), "budget": (3,)})
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("years of work")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "dense" / "runs").mkdir(parents=True)
+    for number, (overrides, sentence) in enumerate(
+        [
+            (["results_dir=empty"], "There are no runs in empty"),
+            (["results_dir=dense"], "No run in dense can be analysed"),
+            (["results_dir=nowhere"], "There are no runs in nowhere"),
+            (["response=acuracy"], "There is no response 'acuracy'; did you mean accuracy?"),
+            (["where={serach: greedy}"], "There is no column of runs 'serach'; did you mean search?"),
+            (["where={search: gredy}"], "There is no level of search 'gredy'; did you mean greedy?"),
+            (["sweep=yesterday"], "There is no sweep in results 'yesterday'"),
+            (["out=mine"], "mine exists and is no report"),
+            (["out=mine/thesis.tex"], "mine/thesis.tex exists and is no report"),
+            (["out=mine/thesis.tex/report"], "cannot be written"),
+            (["published=perhaps"], "The value of 'published' cannot be used"),
+            (["where=nll"], "The value of 'where' cannot be used"),
+        ]
+    ):
+        given = {o.partition("=")[0] for o in overrides}
+        done = analyze(*overrides, *([] if "out" in given else [f"out=out{number}"]))
+        assert done.code == 1, overrides
+        assert done.err.startswith("Error: ")
+        assert done.err.count("\n") == 1, done.err
+        assert sentence in done.err
+        assert not (tmp_path / f"out{number}").exists()
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
+    assert not [p.name for p in tmp_path.iterdir() if p.name.startswith(".")], "a draft was left"
+
+
+def test_damaged_records_and_missing_answers_do_not_stop_a_report(analyze: Analyze, tmp_path: Path) -> None:
+    write_sweep(tmp_path / "results", Truth(), {**SMALL, "model": ("tiny",), "budget": (3,), "calib_seed": (0,)})
+    runs = sorted((tmp_path / "results" / "runs").iterdir())
+    first = (runs[0] / "record.json").read_text()
+    (runs[0] / "record.json").write_text(first[: len(first) // 2])
+    (runs[1] / "record.json").write_text(json.dumps({**json.loads(first), "schema_version": 99}))
+    done = analyze("response=accuracy")
+    assert done.code == 0, done.err
+    assert "left out: 1 damaged, 1 other schema" in done.out
+    assert "1 damaged, 1 other schema" in (tmp_path / "report" / "report.html").read_text()
+
+
+def test_a_failure_while_writing_keeps_the_earlier_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    evidence = gather(load_published(), ["accuracy"], n_resamples=50)
+    before = write_report(evidence, tmp_path / "report").read_text()
+    broken = replace(evidence, subjects=())
+    with pytest.raises(IndexError):
+        write_report(broken, tmp_path / "report")
+    assert (tmp_path / "report" / "report.html").read_text() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["report"]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="is no report"):
+        write_report(evidence, tmp_path / "file")
+    with pytest.raises(RecordError, match="cannot be written"):
+        write_report(evidence, tmp_path / "file" / "report")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(1.0, "1"), (-0.12345, "−0.123"), (float("nan"), "–"), (None, "–"), (pd.NA, "–"), (True, "yes"),
+     (12345.678, "1.23e+04"),
+     ("text", "text"), (7, "7")],
+)  # fmt: skip
+def test_cells(value: object, shown: str) -> None:
+    assert format_cell(value) == shown
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
+@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("name", ["published", "made"])
+def test_no_overflow_and_no_error_in_a_browser(reports: dict[str, Path], name: str, width: int, tmp_path: Path) -> None:
+    """A frame of the width holds the page: the window itself cannot be as narrow as a telephone."""
+    probe = """
+      const frame = document.querySelector("iframe");
+      frame.addEventListener("load", () => {
+        const page = frame.contentDocument, root = page.documentElement;
+        page.querySelectorAll("details").forEach((element) => { element.open = true; });
+        page.querySelectorAll("th button").forEach((button) => button.click());
+        const rising = page.querySelectorAll('th[aria-sort="ascending"]').length;
+        const tables = page.querySelectorAll("table").length;
+        document.title = JSON.stringify({ inner: frame.clientWidth, scroll: root.scrollWidth, rising, tables,
+          alerts: window.alerts ?? 0 });
+      });"""
+    harness = tmp_path / "harness.html"
+    frame = f'<iframe src="file://{reports[name]}" style="width:{width}px;height:900px;border:0"></iframe>'
+    harness.write_text(f"<!DOCTYPE html><title>waiting</title>{frame}<script>{probe}</script>")
+    command = [
+        str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files",
+        f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr", "--v=0", "--virtual-time-budget=10000",
+        "--dump-dom", f"file://{harness}",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    found = json.loads(re.search(r"<title>(.*?)</title>", done.stdout).group(1))  # type: ignore[union-attr]
+    assert found["inner"] == width
+    assert found["scroll"] <= width
+    assert found["rising"] == found["tables"] > 5, "every table can be sorted"
+    assert "CONSOLE" not in done.stderr, [line for line in done.stderr.splitlines() if "CONSOLE" in line]

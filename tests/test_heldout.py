@@ -1,0 +1,50 @@
+"""Held-out perplexity is that of the pruned model, on text that nothing is calibrated on."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from deprune.downstream import DownstreamEvaluator, EvalConfig
+from deprune.embedded import corpora
+from deprune.errors import ConfigError
+from deprune.heldout import check_corpora, heldout_windows, window_length
+from deprune.model.load import LoadedModel
+from deprune.model.prune import prune_blocks
+from deprune.subset import BlockSubset
+
+
+def test_perplexity_is_that_of_the_physically_pruned_model(
+    embedded: Callable[[str], LoadedModel], tmp_path: Path
+) -> None:
+    loaded, subset = embedded("tiny_qwen3"), BlockSubset.of(12, [4, 6])
+    config = EvalConfig(corpora=("facts",), windows=5)
+    scores = DownstreamEvaluator(tmp_path, loaded, "tiny_qwen3", config).evaluate(subset)["facts"]
+    ids = heldout_windows("facts", window_length(loaded.facts.context), 5, loaded.tokenizer)
+    model = copy.deepcopy(loaded.stack.model)
+    prune_blocks(model, subset)
+    with torch.inference_mode():
+        losses = [float(model(row[None], labels=row[None]).loss) for row in ids]
+    score = scores.metrics["log_perplexity"]
+    assert score.losses == pytest.approx(losses, abs=1e-5)
+    assert score.value == pytest.approx(sum(losses) / 5, abs=1e-5)
+    assert score.stderr == pytest.approx(float(torch.tensor(losses).std()) / 5**0.5, rel=1e-3)
+    assert scores.n_items == 5
+
+
+def test_heldout_documents_are_not_calibration_documents() -> None:
+    """The world is finite, so short documents recur; nearly all long ones do not."""
+    for name in corpora.WRITERS:
+        calibration = set(itertools.islice(corpora.documents(name, "calibration"), 4000))
+        heldout = list(itertools.islice(corpora.documents(name, "heldout"), 400))
+        assert sum(text in calibration for text in heldout) <= 0.02 * len(heldout)
+
+
+def test_a_corpus_that_there_is_not_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"'wikitext'.*wikitext2"):
+        check_corpora(["wikitext"])
