@@ -32,6 +32,7 @@ class MetricRow:
     """One score of the pruned model beside the dense one's.
 
     Attributes:
+        value: Null where a perplexity is not finite.
         stderr: Standard error over items.
         item_set: Hash of the items; only scores on the same items may be compared.
         version: Version of the task's definition.
@@ -39,7 +40,7 @@ class MetricRow:
 
     task: str
     metric: str
-    value: float
+    value: float | None
     stderr: float
     dense_value: float
     dense_stderr: float

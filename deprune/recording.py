@@ -142,7 +142,7 @@ def make_record(
         calib_accuracy=search.accuracies[0] if search.accuracies else None,
         calib_accuracy_dense=search.accuracies[1] if search.accuracies else None,
         metrics=metrics,
-        accuracy=fmean(row.value for row in accuracies) if accuracies else None,
+        accuracy=fmean(row.value for row in accuracies if row.value is not None) if accuracies else None,
         accuracy_dense=fmean(row.dense_value for row in accuracies) if accuracies else None,
         efficiency=evaluation.efficiency,
         warnings=notes.warnings,
