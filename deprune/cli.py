@@ -17,6 +17,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from deprune.errors import DepruneError
 from deprune.interruption import Interrupted, interruptible
 from deprune.nearest import unknown_name
+from deprune.redaction import redact
 
 CONF_DIR = next(
     folder for folder in (Path(__file__).parent / "conf", Path(__file__).parents[1] / "conf") if folder.is_dir()
@@ -63,7 +64,11 @@ def plain_errors() -> Iterator[None]:
 
 
 def explain(error: BaseException) -> str:
-    """Returns what went wrong and what to do, in one sentence where the user can mend it."""
+    """Returns what went wrong and what to do, in one sentence where the user can mend it, without secrets."""
+    return redact(_explanation(error))
+
+
+def _explanation(error: BaseException) -> str:
     if isinstance(error, DepruneError):
         return str(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
@@ -71,7 +76,8 @@ def explain(error: BaseException) -> str:
     cause = error.__cause__ if isinstance(error.__cause__, OSError) else error  # logging wraps the log file's
     if isinstance(cause, OSError) and cause.filename:
         return f"{cause.filename} cannot be used: {cause.strerror}; choose another folder with results_dir=<folder>."
-    return f"{type(error).__name__}: {error} (set HYDRA_FULL_ERROR=1 to see where)"
+    first = (str(error).strip().splitlines() or ["no reason given"])[0]
+    return f"{type(error).__name__}: {first} (set HYDRA_FULL_ERROR=1 to see where)"
 
 
 def _explain_override(error: BaseException) -> str:
@@ -79,7 +85,7 @@ def _explain_override(error: BaseException) -> str:
     if isinstance(error, MissingMandatoryValue):
         return f"The key '{error.full_key}' needs a value; give one with {error.full_key}=<value>."
     text = "\n".join(str(e) for e in (error, error.__cause__) if e)
-    if found := re.search(r"Could not find '(\w+)/([^']*)'", text):
+    if found := re.search(r"Could not find '([\w/]+)/([^'/]*)'", text):
         group, option = found.groups()
         options = [p.stem for p in (CONF_DIR / group).glob("*.yaml")]
         return unknown_name(group, option, options)

@@ -8,10 +8,10 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, flag_override
+from omegaconf import DictConfig, OmegaConf, flag_override
 
 from deprune.interruption import handle_by
 from deprune.outcome import read_outcomes, running_here, stop
@@ -24,8 +24,9 @@ class Grid(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Puts the axes in order; where jobs run in other processes, makes the first signal reach them."""
+        overrides = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
         with flag_override(config.hydra, ["readonly", "struct"], [False, False]):
-            config.hydra.overrides.task = in_grid_order(config.hydra.overrides.task)
+            config.hydra.overrides.task = in_grid_order(cast(list[str], overrides))
         if not runs_in_this_process(config):
             tell_jobs_at_signals(Path(config.hydra.sweep.dir))
 

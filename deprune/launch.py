@@ -26,6 +26,7 @@ from deprune.job import Stopwatch, prepare, run_job
 from deprune.outcome import Outcome, leave, stopped_by, this_process
 from deprune.record import ResultStore
 from deprune.recording import make_failure
+from deprune.redaction import redact
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ def _place() -> Place:
     hydra = HydraConfig.get()
     folder, in_grid = Path(hydra.runtime.output_dir), hydra.mode == RunMode.MULTIRUN
     return Place(
-        job=" ".join(hydra.overrides.task) or "the defaults",
+        job=redact(" ".join(hydra.overrides.task)) or "the defaults",
         folder=folder,
         log_file=folder / f"{hydra.job.name}.log",
         in_grid=in_grid,

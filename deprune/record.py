@@ -15,6 +15,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from deprune.errors import RecordError
 from deprune.files import write_atomically
+from deprune.fingerprint import file_name_of
 
 SCHEMA_VERSION = 2
 
@@ -174,7 +175,7 @@ class ResultStore:
 
     def path(self, run_id: str) -> Path:
         """Returns where the record of a run lies."""
-        return self._runs / run_id / "record.json"
+        return self._runs / file_name_of(run_id) / "record.json"
 
     def get(self, run_id: str) -> RunRecord | None:
         """Returns the record of a run, or None where there is none.
