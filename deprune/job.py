@@ -138,7 +138,7 @@ def _search(config: RunConfig, run: ResolvedRun, loaded: LoadedModel, calibratio
     evaluator = SubsetEvaluator(loaded.stacks, calibration, config.objective, config.evaluator, store)
     dense = BlockSubset(run.space.n_blocks)
     result = SearchResult(dense, ())
-    with tqdm(desc=name_of(config.search), unit="subset", delay=1) as bar:
+    with tqdm(desc=name_of(config.search), unit=" subsets", leave=False, delay=1) as bar:
         problem = Problem(run.space, evaluator, bar)
         if run.space.budget:
             result = config.search.run(problem, generator(config.seed, "search", name_of(config.search)))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
+import logging
 import os
 import subprocess
 import sys
@@ -83,16 +86,20 @@ def hub(tmp_path: Path) -> Iterator[Callable[..., str]]:
 
 
 @pytest.fixture
-def sweep_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
-    """Runs the same command in this process, where that is equal and faster."""
-    from deprune.sweep import main
+def run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Command]:
+    """Runs a command of the package in this process, where that is equal to a user's call and faster.
 
+    Hydra sets up logging for the whole process; it is taken back, so that no test sees another's.
+    """
+    root, package = logging.getLogger(), logging.getLogger("deprune")
+    before = root.handlers[:], root.level, package.level
     monkeypatch.chdir(tmp_path)
     for variable in ("HYDRA_FULL_ERROR", "DEPRUNE_TRACEBACKS"):
         monkeypatch.setenv(variable, "0")
 
-    def run(*overrides: str) -> CommandResult:
-        monkeypatch.setattr(sys, "argv", ["deprune.sweep", *overrides])
+    def run(command: str, *overrides: str) -> CommandResult:
+        main = importlib.import_module(f"deprune.{command}").main
+        monkeypatch.setattr(sys, "argv", [f"deprune.{command}", *overrides])
         capfd.readouterr()
         code: int | str | None = 0
         try:
@@ -103,4 +110,13 @@ def sweep_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Ca
         assert isinstance(code, int)
         return CommandResult(code, printed.out, printed.err)
 
-    return run
+    yield run
+    root.handlers[:] = before[0]
+    root.setLevel(before[1])
+    package.setLevel(before[2])
+
+
+@pytest.fixture
+def sweep_here(run_here: Command) -> Command:
+    """Runs `python -m deprune.sweep` in this process."""
+    return functools.partial(run_here, "sweep")

@@ -37,9 +37,13 @@ def test_perplexity_is_that_of_the_physically_pruned_model(
     assert scores.n_items == 5
 
 
-def test_heldout_documents_are_not_calibration_documents() -> None:
+def test_heldout_documents_are_not_calibration_documents(embedded: Callable[[str], LoadedModel]) -> None:
     """The world is finite, so short documents recur; nearly all long ones do not."""
+    tokenizer = embedded("tiny_llama").tokenizer
     for name in corpora.WRITERS:
+        start = tokenizer.decode(heldout_windows(name, 64, 1, tokenizer)[0]).split("<|endoftext|>")[0].strip()
+        assert next(corpora.documents(name, "heldout")).startswith(start)
+        assert not next(corpora.documents(name, "calibration")).startswith(start)
         calibration = set(itertools.islice(corpora.documents(name, "calibration"), 4000))
         heldout = list(itertools.islice(corpora.documents(name, "heldout"), 400))
         assert sum(text in calibration for text in heldout) <= 0.02 * len(heldout)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from deprune.analysis.estimators import CROSS_REPLICATE, Estimate, cross_replicate, estimate
+from deprune.analysis.estimators import CROSS_REPLICATE, Estimate, estimate
 from deprune.analysis.frame import Results
 from deprune.analysis.headline import (
     NOT_IDENTIFIED,
@@ -36,6 +36,9 @@ from deprune.analysis.responses import Response, response
 from deprune.errors import AnalysisError
 
 N_PERMUTATIONS = 999
+
+ROUNDING = 1e-12
+"""Relative differences that are none: means of equal numbers of items differ by as much."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +101,8 @@ def decompose(
     rng = np.random.default_rng(seed)
     chosen = response(results, name)
     panel = build_panel(results.runs, chosen.values.rename(name), factors)
+    if np.ptp(panel.values) <= ROUNDING * np.abs(panel.values).max():
+        raise AnalysisError(f"The {name} is the same in all {len(panel.rows)} runs: no variance to explain.")
     point = estimate(panel)
     items = _item_noise(results, panel, chosen, point) if over_items else None
     if items is not None:
@@ -157,30 +162,6 @@ def leave_one_out(runs: pd.DataFrame, chosen: Response, panel: Panel) -> pd.Data
             above, below = (max(float(values.get(name, math.nan)), 0.0) for name in ("V_C", "V_S"))
             rows.append(row | {"log_ratio": math.log(above / below) if above > 0 and below > 0 else math.nan})
     return pd.DataFrame(rows)
-
-
-def headline_by_seeds(results: Results, name: str) -> pd.DataFrame:
-    """Recomputes the headline from the first two seeds, three, and so on: have the shares settled?
-
-    Returns:
-        `seeds`, `quantity`, `variance` and `share`, by the cross-replicate estimator.
-
-    Raises:
-        AnalysisError: The grid is not complete, or has one seed.
-    """
-    panel = build_panel(results.runs, response(results, name).values.rename(name))
-    rows = []
-    for n_seeds in range(2, max(panel.n_seeds, 2) + 1):
-        kept = panel.seeds < n_seeds
-        first = replace(
-            panel, values=panel.values[kept], cells=panel.cells[kept], seeds=panel.seeds[kept],
-            draws=panel.draws[kept], rows=panel.rows[kept],
-        )  # fmt: skip
-        point = cross_replicate(first)
-        values = quantities(first, np.append(point.terms, point.seed))
-        total = float(np.sum(list(values.values())))
-        rows += [(n_seeds, quantity, float(v), float(v) / total) for quantity, v in values.items()]
-    return pd.DataFrame(rows, columns=["seeds", "quantity", "variance", "share"])
 
 
 def _notes(panel: Panel, chosen: Response, point: Estimate) -> list[str]:

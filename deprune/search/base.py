@@ -139,7 +139,7 @@ class Problem:
             self._best[size] = loss
             self.trace.append(TracePoint(len(self._seen), size, loss, subset.removed))
             if self._bar is not None:
-                self._bar.set_postfix_str(f"best loss {loss:.4f} for {size} blocks")
+                self._bar.set_postfix_str(f"best loss {loss:.4f} with {size} removed")
 
 
 @dataclass(frozen=True)

@@ -243,6 +243,7 @@ def _check_item_noise(on_items: Decomposition, over_items: Decomposition, folder
 def test_items_need_a_complete_grid_and_an_accuracy(tmp_path: Path) -> None:
     write_grid(tmp_path, n_seeds=1)
     results = load(tmp_path)
+    results.runs["calib_value"] += [0.0, 1.0, 2.0, 3.0]
     with pytest.raises(AnalysisError, match="two calibration seeds or more"):
         decompose(results, "accuracy", over_items=True)
     with pytest.raises(AnalysisError, match="accuracies only"):

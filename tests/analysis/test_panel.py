@@ -8,7 +8,6 @@ import pytest
 from made import make_results, make_runs
 
 from deprune.analysis import decompose
-from deprune.analysis.decompose import headline_by_seeds
 from deprune.analysis.estimators import choose_order, cross_replicate, estimate, mixed_model
 from deprune.analysis.panel import alias_table, build_panel
 from deprune.errors import AnalysisError
@@ -157,12 +156,9 @@ def test_searches_on_draws_of_their_own_are_noted() -> None:
     assert noted == [False, True]
 
 
-def test_headline_by_seeds_ends_with_the_headline() -> None:
-    runs = make_runs(SMALL, n_seeds=4)
-    results = make_results(runs, values_of(runs).to_numpy())
-    table = headline_by_seeds(results, "accuracy")
-    assert sorted(set(table["seeds"])) == [2, 3, 4]
-    whole = decompose(results, "accuracy", n_resamples=10).headline["variance"].tolist()
-    assert table[table["seeds"] == 4]["variance"].tolist() == pytest.approx(whole)
-    with pytest.raises(AnalysisError, match="needs every cell"):
-        headline_by_seeds(results.where({"calib_seed": 0}), "accuracy")
+def test_a_response_that_is_constant_up_to_rounding_is_refused() -> None:
+    runs = make_runs(SMALL)
+    values = np.full(len(runs), 50.0)
+    values[::2] += 7e-15
+    with pytest.raises(AnalysisError, match=r"accuracy is the same in all \d+ runs"):
+        decompose(make_results(runs, values), "accuracy")

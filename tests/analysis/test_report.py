@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shutil
 import subprocess
-import sys
-from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -23,37 +22,17 @@ from deprune.analysis.report.plots import make_plots
 from deprune.analysis.report.write import format_cell
 from deprune.errors import ConfigError, RecordError
 from tests.analysis.sweeps import Truth, write_sweep
-from tests.conftest import CommandResult
+from tests.conftest import Command
 
 SMALL = {"calib_dataset": ("narratives", "facts"), "search": ("oneshot", "greedy", "beam"), "calib_seed": range(3)}
 MALICIOUS = "<script>alert('x')</script><img src=x onerror=alert(1)>--></svg>$\\frac{\"&"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
-Analyze = Callable[..., CommandResult]
-
 
 @pytest.fixture
-def analyze(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Analyze:
+def analyze(run_here: Command) -> Command:
     """Runs `python -m deprune.analyze` in this process, in an empty folder."""
-    from deprune.analyze import main
-
-    monkeypatch.chdir(tmp_path)
-    for variable in ("HYDRA_FULL_ERROR", "DEPRUNE_TRACEBACKS"):
-        monkeypatch.setenv(variable, "0")
-
-    def run(*overrides: str) -> CommandResult:
-        monkeypatch.setattr(sys, "argv", ["deprune.analyze", *overrides])
-        capfd.readouterr()
-        code: int | str | None = 0
-        try:
-            main()
-        except SystemExit as exit_:
-            code = exit_.code
-        printed = capfd.readouterr()
-        assert isinstance(code, int)
-        return CommandResult(code, printed.out, printed.err)
-
-    return run
+    return functools.partial(run_here, "analyze")
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +134,7 @@ def test_the_same_results_give_the_same_figures(tmp_path: Path) -> None:
     assert first == second
 
 
-def test_command_on_the_published_tables(analyze: Analyze, tmp_path: Path) -> None:
+def test_command_on_the_published_tables(analyze: Command, tmp_path: Path) -> None:
     done = analyze("published=true", "out=study", "response=accuracy")
     assert done.code == 0, done.err
     assert done.out == "90 runs read; left out: nothing. Written: study/report.html\n"
@@ -167,7 +146,7 @@ def test_command_on_the_published_tables(analyze: Analyze, tmp_path: Path) -> No
     assert not (tmp_path / "study" / "figures" / "spread_accuracy.svg").exists(), "what the new one lacks is gone"
 
 
-def test_bad_input_gets_a_sentence_and_leaves_nothing(analyze: Analyze, tmp_path: Path) -> None:
+def test_bad_input_gets_a_sentence_and_leaves_nothing(analyze: Command, tmp_path: Path) -> None:
     write_sweep(tmp_path / "results", Truth(), {**SMALL, "model": ("tiny",), "budget": (3,)})
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("years of work")
@@ -200,7 +179,7 @@ def test_bad_input_gets_a_sentence_and_leaves_nothing(analyze: Analyze, tmp_path
     assert not [p.name for p in tmp_path.iterdir() if p.name.startswith(".")], "a draft was left"
 
 
-def test_damaged_records_and_missing_answers_do_not_stop_a_report(analyze: Analyze, tmp_path: Path) -> None:
+def test_damaged_records_and_missing_answers_do_not_stop_a_report(analyze: Command, tmp_path: Path) -> None:
     write_sweep(tmp_path / "results", Truth(), {**SMALL, "model": ("tiny",), "budget": (3,), "calib_seed": (0,)})
     runs = sorted((tmp_path / "results" / "runs").iterdir())
     first = (runs[0] / "record.json").read_text()

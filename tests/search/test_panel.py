@@ -10,7 +10,6 @@ import pytest
 
 from deprune.analysis.gaps import gaps_by_search, optimality_gaps
 from deprune.errors import DataError
-from deprune.gaps import main as print_gaps
 from deprune.record import read_record
 from tests.conftest import Command
 from tests.search.test_searches import SEARCHES
@@ -29,9 +28,7 @@ def panel(sweep_here: Command, tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_gaps_are_those_of_the_exhaustive_search(
-    panel: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_gaps_are_those_of_the_exhaustive_search(panel: Path, run_here: Command) -> None:
     records = [read_record(path) for path in panel.rglob("record.json")]
     losses = {r.search: r.calib_value for r in records if r.search_seed in (None, 0)}
     assert set(losses) == set(SEARCHES)
@@ -54,10 +51,7 @@ def test_gaps_are_those_of_the_exhaustive_search(
     table = gaps_by_search(gaps)
     assert table.loc["random", "runs"] == 9
     assert table.loc["random", "mean"] > table.loc["greedy", "mean"]
-    monkeypatch.setattr("sys.argv", ["deprune.gaps", f"results_dir={panel}", f"out={panel / 'gaps.csv'}"])
-    capfd.readouterr()
-    print_gaps()
-    printed = capfd.readouterr().out
+    printed = run_here("gaps", f"results_dir={panel}", f"out={panel / 'gaps.csv'}").out
     assert all(name in printed for name in SEARCHES)
     assert len(pd.read_csv(panel / "gaps.csv")) == len(records)
 
