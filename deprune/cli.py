@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -14,7 +15,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from deprune.errors import DepruneError
+from deprune.interruption import Interrupted, interruptible
 from deprune.nearest import unknown_name
+from deprune.redaction import redact
 
 CONF_DIR = next(
     folder for folder in (Path(__file__).parent / "conf", Path(__file__).parents[1] / "conf") if folder.is_dir()
@@ -34,20 +37,25 @@ def wants_tracebacks() -> bool:
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Prints the errors of a command as one sentence and exits with 1; no traceback.
+    """Prints the errors of a command as one sentence and exits with 1, or with 128 + n at signal n; no traceback.
 
     Hydra would print a traceback of its own and exit. Asked for full errors it raises them,
     so that is what it is told, and what the user asked for is kept in another variable.
     """
     os.environ.setdefault(TRACEBACKS, os.environ.get("HYDRA_FULL_ERROR", "0"))
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    logging.raiseExceptions = wants_tracebacks()  # a log file on a full disk is no reason for tracebacks
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     if not sys.stderr.isatty():
         for variable in ("TQDM_DISABLE", "HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
             os.environ.setdefault(variable, "1")
     try:
-        yield
+        with interruptible():
+            yield
+    except Interrupted as stop:
+        print(f"{stop}: what was finished is kept, and the same command goes on from there.", file=sys.stderr)
+        sys.exit(stop.exit_code)
     except Exception as error:
         if wants_tracebacks():
             raise
@@ -56,14 +64,20 @@ def plain_errors() -> Iterator[None]:
 
 
 def explain(error: BaseException) -> str:
-    """Returns what went wrong and what to do, in one sentence where the user can mend it."""
+    """Returns what went wrong and what to do, in one sentence where the user can mend it, without secrets."""
+    return redact(_explanation(error))
+
+
+def _explanation(error: BaseException) -> str:
     if isinstance(error, DepruneError):
         return str(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _explain_override(error)
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.filename} cannot be used: {error.strerror}; choose another folder with results_dir=<folder>."
-    return f"{type(error).__name__}: {error} (set HYDRA_FULL_ERROR=1 to see where)"
+    cause = error.__cause__ if isinstance(error.__cause__, OSError) else error  # logging wraps the log file's
+    if isinstance(cause, OSError) and cause.filename:
+        return f"{cause.filename} cannot be used: {cause.strerror}; choose another folder with results_dir=<folder>."
+    first = (str(error).strip().splitlines() or ["no reason given"])[0]
+    return f"{type(error).__name__}: {first} (set HYDRA_FULL_ERROR=1 to see where)"
 
 
 def _explain_override(error: BaseException) -> str:
@@ -71,7 +85,7 @@ def _explain_override(error: BaseException) -> str:
     if isinstance(error, MissingMandatoryValue):
         return f"The key '{error.full_key}' needs a value; give one with {error.full_key}=<value>."
     text = "\n".join(str(e) for e in (error, error.__cause__) if e)
-    if found := re.search(r"Could not find '(\w+)/([^']*)'", text):
+    if found := re.search(r"Could not find '([\w/]+)/([^'/]*)'", text):
         group, option = found.groups()
         options = [p.stem for p in (CONF_DIR / group).glob("*.yaml")]
         return unknown_name(group, option, options)

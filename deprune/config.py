@@ -39,6 +39,7 @@ class RunConfig:
         budget: Number of blocks to remove, or, below 1, the fraction of blocks.
         seed: Seed of the search; the calibration draw has its own.
         force: Recompute a run whose record exists, with nothing remembered.
+        retry_failed: Run a job again that failed before.
     """
 
     model: ModelConfig
@@ -54,6 +55,7 @@ class RunConfig:
     device: str
     dtype: str
     force: bool
+    retry_failed: bool
 
 
 def parse(cfg: DictConfig) -> RunConfig:
@@ -83,6 +85,7 @@ def parse(cfg: DictConfig) -> RunConfig:
         device=_typed(cfg.device, str, "device"),
         dtype=_typed(cfg.dtype, str, "dtype"),
         force=_typed(cfg.force, bool, "force"),
+        retry_failed=_typed(cfg.retry_failed, bool, "retry_failed"),
     )
     _check_ranges(parsed)
     if parsed.objective.needs_items and not parsed.calib.corpus.has_items:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import math
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError, with_config
 
 from deprune.calib.base import CalibrationSet
 from deprune.errors import DepruneError
@@ -25,8 +28,11 @@ from deprune.heldout import heldout_windows, window_length
 from deprune.model.load import LoadedModel
 from deprune.model.prune import blocks_removed
 from deprune.objective.nll import NegativeLogLikelihood
+from deprune.record import STRICT
 from deprune.subset import BlockSubset
 from deprune.tasks import load_task
+
+log = logging.getLogger(__name__)
 
 TASK_METRICS = ("acc", "acc_norm")
 """Accuracy, and accuracy of the choice with the best log-likelihood per byte."""
@@ -60,6 +66,7 @@ class EvalConfig:
         object.__setattr__(self, "corpora", tuple(self.corpora))
 
 
+@with_config(STRICT)
 @dataclass(frozen=True, kw_only=True)
 class MetricScore:
     """One metric of one task.
@@ -77,6 +84,7 @@ class MetricScore:
     losses: tuple[float, ...] = ()
 
 
+@with_config(STRICT)
 @dataclass(frozen=True, kw_only=True)
 class TaskScores:
     """The scores of one model on one task or held-out corpus.
@@ -117,13 +125,13 @@ class DownstreamEvaluator:
     def evaluate(self, subset: BlockSubset) -> dict[str, TaskScores]:
         """Returns the scores of the pruned model by task or corpus, computing only what is not stored."""
         path = self._results_dir / "downstream" / self.folder / f"{subset.bits()}.json"
-        stored: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+        stored = _read_scores(path)
         keys = {name: self._key(name) for name in (*self._config.tasks, *self._config.corpora)}
         missing = [name for name, key in keys.items() if self._fresh or key not in stored]
         if missing:
-            stored |= {keys[name]: asdict(self._compute(name, subset)) for name in missing}
-            write_atomically(path, json.dumps(stored, indent=1))
-        return {name: _task_scores(stored[key]) for name, key in keys.items()}
+            stored |= {keys[name]: self._compute(name, subset) for name in missing}
+            write_atomically(path, json.dumps({key: asdict(scores) for key, scores in stored.items()}, indent=1))
+        return {name: stored[key] for name, key in keys.items()}
 
     def _key(self, name: str) -> str:
         if name in self._config.tasks:
@@ -180,8 +188,18 @@ class DownstreamEvaluator:
         )
 
 
-def _task_scores(stored: dict[str, Any]) -> TaskScores:
-    return TaskScores(**{**stored, "metrics": {m: MetricScore(**s) for m, s in stored["metrics"].items()}})
+_STORED = TypeAdapter(dict[str, TaskScores])
+
+
+def _read_scores(path: Path) -> dict[str, TaskScores]:
+    """Returns the scores in a file; none where it is missing or damaged, since they can be computed again."""
+    if not path.is_file():
+        return {}
+    try:
+        return _STORED.validate_json(path.read_bytes())
+    except ValidationError:
+        log.warning("The scores in %s are damaged and are computed again.", path)
+        return {}
 
 
 @functools.lru_cache(maxsize=1)

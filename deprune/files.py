@@ -7,30 +7,32 @@ import tempfile
 from pathlib import Path
 
 from deprune.errors import RecordError
+from deprune.interruption import held_back
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Writes a text file under a temporary name and renames it.
+    """Writes a text file under a temporary name and renames it; a signal to stop waits until it is done.
 
     Raises:
         RecordError: The folder cannot be written.
     """
     temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8"
-        ) as file:
-            temporary = Path(file.name)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with held_back():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(
+                "w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8"
+            ) as file:
+                temporary = Path(file.name)
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
     except OSError as error:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
         raise RecordError(
-            f"The results cannot be written to {path}: {error.strerror}; choose another folder with "
+            f"The results cannot be written to {path}: {error.strerror}; make room, or choose another folder with "
             "results_dir=<folder>."
         ) from error
 

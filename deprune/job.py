@@ -49,14 +49,19 @@ class JobResult:
 
 @dataclass
 class Stopwatch:
-    """Seconds by phase."""
+    """Seconds by phase.
+
+    Attributes:
+        current: The phase that was entered last.
+    """
 
     seconds: dict[str, float] = field(default_factory=dict)
+    current: str = "preparation"
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Adds the time spent inside to a phase."""
-        started = time.perf_counter()
+        started, self.current = time.perf_counter(), name
         try:
             yield
         finally:
@@ -64,24 +69,33 @@ class Stopwatch:
             self.seconds[name] = round(spent, 3)
 
 
-def run_job(config: RunConfig, sweep: str) -> JobResult:
+def prepare(config: RunConfig) -> ResolvedRun:
+    """Returns what a job comes to, without loading a model or data.
+
+    Raises:
+        DepruneError: The configuration cannot be run; the message says why.
+    """
+    check_tasks(config.eval.tasks)
+    check_corpora(config.eval.corpora)
+    return resolve(config, read_facts(config.model))
+
+
+def run_job(config: RunConfig, run: ResolvedRun, sweep: str, watch: Stopwatch) -> JobResult:
     """Runs one job, unless its record exists.
 
     Args:
         config: What to do.
+        run: What `prepare` made of it.
         sweep: Name of the sweep that the job belongs to.
+        watch: Takes the time of each phase.
 
     Raises:
         DepruneError: The job cannot be done; the message says why. Nothing was recorded.
     """
     store = ResultStore(config.results_dir)
     require_writable(config.results_dir)
-    check_tasks(config.eval.tasks)
-    check_corpora(config.eval.corpora)
-    run = resolve(config, read_facts(config.model))
     if not config.force and (found := store.get(run.run_id)):
         return JobResult(found, remembered=True)
-    watch = Stopwatch()
     with watch.phase("calibration"):
         drawn = _draw(config, run)
     with watch.phase("model"):
@@ -93,6 +107,7 @@ def run_job(config: RunConfig, sweep: str) -> JobResult:
         search = _search(config, run, loaded, calibration)
     with watch.phase("evaluation"):
         evaluation = _evaluate(config, run, loaded, search)
+    watch.current = "recording"
     record = make_record(config, run, calibration, search, evaluation, RunNotes(warnings, dict(watch.seconds)))
     path = store.put(record)
     track(config.tracking, record, path, config.results_dir, sweep)

@@ -1,14 +1,15 @@
 """A job as Hydra runs it: its outcome is left in its folder, whatever happens.
 
 Hydra's launchers run jobs in this or in other processes, and report failures in different
-ways. So a job never raises: it writes `outcome.json`, and the table at the end reads those.
+ways. So a job never raises: it leaves its outcome, and the table at the end reads those.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-from dataclasses import asdict, dataclass
+import os
+import signal
+from dataclasses import dataclass
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -16,54 +17,106 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from deprune.cli import explain, wants_tracebacks
-from deprune.config import parse
-from deprune.files import write_atomically
-from deprune.job import run_job
+from deprune.config import RunConfig, parse
+from deprune.errors import RecordError
+from deprune.grid import runs_in_this_process
+from deprune.identity import ResolvedRun
+from deprune.interruption import Interrupted, handle_by, interruptible
+from deprune.job import Stopwatch, prepare, run_job
+from deprune.outcome import Outcome, leave, stopped_by, this_process
+from deprune.record import ResultStore
+from deprune.recording import make_failure
+from deprune.redaction import redact
 
 log = logging.getLogger(__name__)
 
-OUTCOME_FILE = "outcome.json"
 
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """How a job ended.
+@dataclass(frozen=True)
+class Place:
+    """Where a job runs.
 
     Attributes:
-        job: The overrides that make this job, as on the command line.
-        status: `done`, `found` where the record was there before, or `failed`.
-        run_id: The run, where it got that far.
-        reason: Why it failed, in one sentence.
+        job: Its overrides.
+        folder: Its folder.
+        log_file: Its log.
+        in_grid: Whether there are other jobs.
+        in_worker: Whether its process is another one than that of the command.
     """
 
     job: str
-    status: str
-    run_id: str | None = None
-    reason: str | None = None
+    folder: Path
+    log_file: Path
+    in_grid: bool
+    in_worker: bool
+
+    @property
+    def sweep_folder(self) -> Path:
+        """The folder of the whole command."""
+        return self.folder.parent if self.in_grid else self.folder
 
 
 def run_composed(cfg: DictConfig) -> None:
-    """Runs the job of a composed configuration and leaves its outcome."""
-    hydra = HydraConfig.get()
-    folder = Path(hydra.runtime.output_dir)
-    job = " ".join(hydra.overrides.task) or "the defaults"
-    in_grid = hydra.mode == RunMode.MULTIRUN
-    sweep = folder.parent.name if in_grid else folder.name
+    """Runs the job of a composed configuration and leaves its outcome.
+
+    Raises:
+        Interrupted: The job was told to stop, and with it the command, whose process this is.
+    """
+    place = _place()
+    if stopped_by(place.sweep_folder) is not None:
+        return
+    outcome = Outcome(job=place.job, status="running", process=this_process())
     try:
-        result = run_job(parse(cfg), sweep)
-        status = "found" if result.remembered else "done"
-        outcome = Outcome(job=job, status=status, run_id=result.record.run_id)
+        with interruptible(signal.SIG_IGN if place.in_worker else signal.SIG_DFL):
+            leave(place.folder, outcome)
+            outcome = _attempt(cfg, place)
+            leave(place.folder, outcome)
+    except Interrupted as stop:
+        if outcome.status == "running":
+            leave(place.folder, Outcome(job=place.job, status="interrupted", signal=stop.signal))
+        if not place.in_worker:
+            raise
+        handle_by(signal.SIG_IGN)  # both the terminal and the command may tell an idle worker once more
+
+
+def _place() -> Place:
+    hydra = HydraConfig.get()
+    folder, in_grid = Path(hydra.runtime.output_dir), hydra.mode == RunMode.MULTIRUN
+    return Place(
+        job=redact(" ".join(hydra.overrides.task)) or "the defaults",
+        folder=folder,
+        log_file=folder / f"{hydra.job.name}.log",
+        in_grid=in_grid,
+        in_worker=in_grid and not runs_in_this_process(DictConfig({"hydra": hydra})),
+    )
+
+
+def _attempt(cfg: DictConfig, place: Place) -> Outcome:
+    """Runs the job and returns its outcome, also where that is a failure."""
+    config, run, watch = None, None, Stopwatch()
+    try:
+        config = parse(cfg)
+        run = prepare(config)
+        store = ResultStore(config.results_dir)
+        known = None if config.retry_failed or config.force else store.failure(run.run_id)
+        if known and not store.path(run.run_id).is_file():
+            return Outcome(job=place.job, status="skipped", run_id=run.run_id, reason=known.reason)
+        result = run_job(config, run, place.sweep_folder.name, watch)
+        return Outcome(job=place.job, status="found" if result.remembered else "done", run_id=run.run_id)
     except Exception as error:
         if wants_tracebacks():
             raise
-        outcome = Outcome(job=job, status="failed", reason=explain(error))
-        log.debug("%s", outcome.reason, exc_info=True)
+        log.debug("%s", explain(error), exc_info=True)
         # The reasons of a grid's failures are often the same; each is said once, at the end.
-        log.error("This job failed; the end says why." if in_grid else f"Error: {outcome.reason}")
-    write_atomically(folder / OUTCOME_FILE, json.dumps(asdict(outcome), indent=1))
+        log.error("This job failed; the end says why." if place.in_grid else f"Error: {explain(error)}")
+        if config is not None and run is not None:
+            _record_failure(config, run, error, watch.current, place.log_file)
+        return Outcome(job=place.job, status="failed", run_id=run.run_id if run else None, reason=explain(error))
 
 
-def read_outcomes(folder: Path) -> list[Outcome]:
-    """Returns the outcomes of the jobs below a sweep's folder, in the order of the jobs."""
-    paths = sorted(folder.rglob(OUTCOME_FILE), key=lambda p: (len(p.parent.name), p.parent.name))
-    return [Outcome(**json.loads(path.read_text())) for path in paths]
+def _record_failure(config: RunConfig, run: ResolvedRun, error: Exception, phase: str, log_file: Path) -> None:
+    """Leaves the record of a failure; where that fails too, as on a full disk, the outcome must do."""
+    log_name = os.path.relpath(log_file, config.results_dir)
+    try:
+        ResultStore(config.results_dir).put_failure(make_failure(config, run, error, phase, log_name))
+    except RecordError as second:
+        log.debug("%s", second)

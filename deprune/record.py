@@ -7,21 +7,33 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from deprune.errors import RecordError
 from deprune.files import write_atomically
+from deprune.fingerprint import file_name_of
 
 SCHEMA_VERSION = 2
 
+FAILURE_SCHEMA_VERSION = 1
 
+WAY_OUT = "delete it and run the job again"
+
+STRICT = ConfigDict(strict=True, extra="forbid")
+"""A file is a record only if every field is there, of its type, and no other."""
+
+
+@with_config(STRICT)
 @dataclass(frozen=True, kw_only=True)
 class MetricRow:
     """One score of the pruned model beside the dense one's.
 
     Attributes:
+        value: Null where a perplexity is not finite.
         stderr: Standard error over items.
         item_set: Hash of the items; only scores on the same items may be compared.
         version: Version of the task's definition.
@@ -29,7 +41,7 @@ class MetricRow:
 
     task: str
     metric: str
-    value: float
+    value: float | None
     stderr: float
     dense_value: float
     dense_stderr: float
@@ -39,6 +51,7 @@ class MetricRow:
     higher_is_better: bool
 
 
+@with_config(STRICT)
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
     """One run.
@@ -78,7 +91,7 @@ class RunRecord:
         environment: Versions, device, and the state of the code.
     """
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int
     run_id: str
     identity: dict[str, Any]
     model: str
@@ -123,15 +136,46 @@ class RunRecord:
     environment: dict[str, str]
 
 
+@with_config(STRICT)
+@dataclass(frozen=True, kw_only=True)
+class FailureRecord:
+    """Why a run has no record yet, and which cell of the grid is missing.
+
+    Attributes:
+        exception: Type of the exception.
+        reason: What went wrong, in one sentence.
+        phase: What the job was doing: preparation, calibration, model, search, evaluation, or recording.
+        log: The job's log file, relative to the results folder.
+
+    The other fields are those of `RunRecord`.
+    """
+
+    schema_version: int
+    run_id: str
+    exception: str
+    reason: str
+    phase: str
+    log: str
+    model: str
+    calib_dataset: str
+    calib_samples: int
+    calib_seq_len: int
+    calib_seed: int
+    objective: str
+    search: str
+    search_seed: int | None
+    budget: int
+
+
 class ResultStore:
-    """The folder of records: `<results_dir>/runs/<run_id>/record.json`."""
+    """The folder of runs: `<results_dir>/runs/<run_id>/record.json`, or `failure.json` where a run failed."""
 
     def __init__(self, results_dir: Path) -> None:
         self._runs = results_dir / "runs"
 
     def path(self, run_id: str) -> Path:
         """Returns where the record of a run lies."""
-        return self._runs / run_id / "record.json"
+        return self._runs / file_name_of(run_id) / "record.json"
 
     def get(self, run_id: str) -> RunRecord | None:
         """Returns the record of a run, or None where there is none.
@@ -155,7 +199,24 @@ class ResultStore:
         """Writes a record and returns its path."""
         path = self.path(record.run_id)
         write_atomically(path, json.dumps(asdict(record), indent=1, allow_nan=False) + "\n")
+        self._failure_path(record.run_id).unlink(missing_ok=True)
         return path
+
+    def failure(self, run_id: str) -> FailureRecord | None:
+        """Returns why a run failed, or None where it did not, or nothing that can be read says so."""
+        try:
+            return read_failure(self._failure_path(run_id))
+        except (FileNotFoundError, RecordError):
+            return None
+
+    def put_failure(self, failure: FailureRecord) -> Path:
+        """Writes why a run failed, until `put` replaces it, and returns the path."""
+        path = self._failure_path(failure.run_id)
+        write_atomically(path, json.dumps(asdict(failure), indent=1) + "\n")
+        return path
+
+    def _failure_path(self, run_id: str) -> Path:
+        return self.path(run_id).with_name("failure.json")
 
 
 def read_record(path: Path) -> RunRecord:
@@ -164,22 +225,52 @@ def read_record(path: Path) -> RunRecord:
     Raises:
         RecordError: The file is not a record of this version.
     """
+    return _read(path, _RUN_RECORD, SCHEMA_VERSION)
+
+
+def read_failure(path: Path) -> FailureRecord:
+    """Reads the record of a failure.
+
+    Raises:
+        FileNotFoundError: There is none.
+        RecordError: The file is not a record of this version.
+    """
+    return _read(path, _FAILURE_RECORD, FAILURE_SCHEMA_VERSION)
+
+
+T = TypeVar("T", RunRecord, FailureRecord)
+
+_RUN_RECORD, _FAILURE_RECORD = TypeAdapter(RunRecord), TypeAdapter(FailureRecord)
+
+
+def _read(path: Path, schema: TypeAdapter[T], version: int) -> T:
+    text = path.read_bytes()
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise RecordError(f"The record {path} is damaged ({error}); delete it and run the job again.") from error
-    version = content.get("schema_version") if isinstance(content, dict) else None
-    if version != SCHEMA_VERSION or set(content) != {f.name for f in fields(RunRecord)}:
-        raise RecordError(
-            f"The record {path} has schema version {version}, but this deprune reads version "
-            f"{SCHEMA_VERSION}; use another results_dir, or delete it and run the job again."
-        )
-    return RunRecord(
-        **{
-            **content,
-            "metrics": tuple(MetricRow(**row) for row in content["metrics"]),
-            "removed": tuple(content["removed"]),
-            "trace": tuple(content["trace"]),
-            "warnings": tuple(content["warnings"]),
-        }
+        record = schema.validate_json(text)
+    except ValidationError as error:
+        found = _schema_version(text)
+        if found is None or found == version:
+            raise RecordError(f"The record {path} is damaged ({_fault(error)}); {WAY_OUT}.") from error
+    else:
+        found = record.schema_version
+        if found == version:
+            return record
+    raise RecordError(
+        f"The record {path} has schema version {found}, but this deprune reads version {version}; use another "
+        f"results_dir, or {WAY_OUT}."
     )
+
+
+def _schema_version(text: bytes) -> Any:
+    """Returns what a file says to be the version of its format; None where it says nothing that can be read."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return content.get("schema_version") if isinstance(content, dict) else None
+
+
+def _fault(error: ValidationError) -> str:
+    """Returns the first thing that is wrong, and where."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    return ": ".join([*map(str, first["loc"]), first["msg"]])

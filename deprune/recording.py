@@ -10,13 +10,14 @@ from statistics import fmean
 import torch
 
 from deprune.calib.base import CalibrationSet
+from deprune.cli import explain
 from deprune.config import RunConfig, name_of
 from deprune.downstream import LOG_PERPLEXITY, TaskScores
 from deprune.environment import describe_environment
 from deprune.evaluator.base import Evaluation, EvaluationCounter
 from deprune.fingerprint import digest_of
 from deprune.identity import ResolvedRun
-from deprune.record import MetricRow, RunRecord
+from deprune.record import FAILURE_SCHEMA_VERSION, SCHEMA_VERSION, FailureRecord, MetricRow, RunRecord
 from deprune.search.base import SearchResult, TracePoint
 
 
@@ -105,6 +106,7 @@ def make_record(
     accuracies = [row for row in metrics if row.metric == "acc"]
     draw = f"{config.calib.name}/seed {config.calib.seed}/{config.model.label}"
     return RunRecord(
+        schema_version=SCHEMA_VERSION,
         run_id=run.run_id,
         identity=run.identity,
         model=config.model.label,
@@ -122,7 +124,7 @@ def make_record(
         draw_id=draw,
         objective=objective,
         unit=config.objective.unit,
-        search=name_of(config.search) if run.space.budget else "dense",
+        search=_search_name(config, run),
         search_seed=run.search_seed,
         budget=run.space.budget,
         budget_frac=run.space.budget / run.space.n_blocks,
@@ -140,7 +142,7 @@ def make_record(
         calib_accuracy=search.accuracies[0] if search.accuracies else None,
         calib_accuracy_dense=search.accuracies[1] if search.accuracies else None,
         metrics=metrics,
-        accuracy=fmean(row.value for row in accuracies) if accuracies else None,
+        accuracy=fmean(row.value for row in accuracies if row.value is not None) if accuracies else None,
         accuracy_dense=fmean(row.dense_value for row in accuracies) if accuracies else None,
         efficiency=evaluation.efficiency,
         warnings=notes.warnings,
@@ -161,3 +163,36 @@ def _peak_memory(device: str) -> int:
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def make_failure(config: RunConfig, run: ResolvedRun, error: Exception, phase: str, log: str) -> FailureRecord:
+    """Returns the record of a job that failed.
+
+    Args:
+        config: What it was told.
+        run: What that came to.
+        error: What stopped it.
+        phase: What it was doing.
+        log: Its log file, relative to the results folder.
+    """
+    return FailureRecord(
+        schema_version=FAILURE_SCHEMA_VERSION,
+        run_id=run.run_id,
+        exception=type(error).__name__,
+        reason=explain(error),
+        phase=phase,
+        log=log,
+        model=config.model.label,
+        calib_dataset=config.calib.name,
+        calib_samples=config.calib.n_samples,
+        calib_seq_len=run.seq_len,
+        calib_seed=config.calib.seed,
+        objective=name_of(config.objective),
+        search=_search_name(config, run),
+        search_seed=run.search_seed,
+        budget=run.space.budget,
+    )
+
+
+def _search_name(config: RunConfig, run: ResolvedRun) -> str:
+    return name_of(config.search) if run.space.budget else "dense"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from deprune.launch import Outcome, read_outcomes
+from deprune.interruption import Interrupted
+from deprune.outcome import Outcome, read_outcomes, stopped_by
 from deprune.record import ResultStore, RunRecord
 
 
 class SummaryTable(Callback):
-    """Prints what the jobs of a command gave, and exits with 1 if any of them failed."""
+    """Prints what the jobs of a command gave, and exits with 1 if any of them failed or was interrupted."""
 
     def on_run_end(self, config: DictConfig, **_: Any) -> None:
         """Prints the table of a single job."""
@@ -30,32 +32,44 @@ class SummaryTable(Callback):
 
 def _conclude(sweep_folder: Path, results_dir: Path) -> None:
     outcomes = read_outcomes(sweep_folder)
-    if [o.status for o in outcomes] == ["failed"]:
+    statuses = [o.status for o in outcomes]
+    if statuses in ([], ["running"]):
+        return  # an exception is on its way
+    if statuses == ["failed"]:
         raise SystemExit(1)  # a single job has said why
     store, console = ResultStore(results_dir), Console()
-    run_ids = dict.fromkeys(o.run_id for o in outcomes if o.run_id is not None)
+    run_ids = dict.fromkeys(o.run_id for o in outcomes if o.run_id is not None and o.status in ("done", "found"))
     records = [r for r in map(store.get, run_ids) if r is not None]
     if records:
         console.print(summary_table(records))
     _print_counts(console, outcomes, results_dir)
-    if any(o.status == "failed" for o in outcomes):
-        # Hydra swallows exceptions of callbacks, but not this.
+    # Hydra swallows exceptions of callbacks, but not these.
+    signals = [stopped_by(sweep_folder), *(o.signal for o in outcomes)]
+    if stopped := [number for number in signals if number is not None]:
+        raise Interrupted(stopped[0])
+    if set(statuses) - {"done", "found"}:
         raise SystemExit(1)
 
 
 def _print_counts(console: Console, outcomes: list[Outcome], results_dir: Path) -> None:
-    failed = [o for o in outcomes if o.status == "failed"]
-    n_found = sum(o.status == "found" for o in outcomes)
-    n_done = sum(o.status == "done" for o in outcomes)
-    if n_found == len(outcomes):
-        console.print(f"Nothing left to do: all {n_found} jobs have their records (force=true recomputes).")
+    counts = Counter(o.status for o in outcomes)
+    rare = {"skipped": "left out", "interrupted": "interrupted", "running": "killed"}
+    if counts["found"] == len(outcomes):
+        text = f"Nothing left to do: all {len(outcomes)} jobs have their records (force=true recomputes)."
     else:
-        console.print(f"Jobs: {n_done} done, {n_found} found done before, {len(failed)} failed.")
-    for reason in dict.fromkeys(o.reason for o in failed):
-        jobs = [o.job for o in failed if o.reason == reason]
-        text = "\n    ".join([f"Error in {len(jobs)} of {len(outcomes)} jobs: {reason}", *jobs])
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
-    console.print(f"Results: {results_dir}", markup=False, highlight=False, soft_wrap=True)
+        text = f"Jobs: {counts['done']} done, {counts['found']} found done before, {counts['failed']} failed"
+        text += "".join(f", {counts[status]} {word}" for status, word in rare.items() if counts[status]) + "."
+    lines = [text, *_reasons(outcomes, "failed", "Error in {} of {} jobs: {}")]
+    lines += _reasons(outcomes, "skipped", "Left out {} of {} jobs, which failed before (retry_failed=false): {}")
+    for line in (*lines, f"Results: {results_dir}"):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _reasons(outcomes: list[Outcome], status: str, heading: str) -> list[str]:
+    """Returns each reason once, with the jobs that it stopped."""
+    concerned = [o for o in outcomes if o.status == status]
+    jobs = {reason: [o.job for o in concerned if o.reason == reason] for reason in {o.reason: 0 for o in concerned}}
+    return ["\n    ".join([heading.format(len(j), len(outcomes), reason), *j]) for reason, j in jobs.items()]
 
 
 def summary_table(records: list[RunRecord]) -> Table:

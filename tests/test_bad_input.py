@@ -116,5 +116,5 @@ def test_grid_goes_on_after_a_failure(sweep_here: Command, tmp_path: Path) -> No
     assert result.code == 1
     assert "Jobs: 1 done, 0 found done before, 1 failed." in result.out
     assert "Error in 1 of 2 jobs: The budget of 12 blocks does not fit" in result.out
-    assert "\n    budget=12 " in result.out
+    assert " budget=12 " in result.out
     assert len(list(tmp_path.rglob("record.json"))) == 1

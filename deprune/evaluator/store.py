@@ -125,8 +125,10 @@ class EvaluationStore:
             if self._shard is None:
                 self._folder.mkdir(parents=True, exist_ok=True)
                 self._shard = (self._folder / f"{uuid.uuid4().hex}.jsonl").open("ab", buffering=0)
-            # Unbuffered: it outlives this process, whatever happens to it.
-            self._shard.write(b"".join(map(_encode, lines)))
+            # Unbuffered: it outlives this process, whatever happens to it. A disk that fills up takes a part.
+            rest = memoryview(b"".join(map(_encode, lines)))
+            while rest:
+                rest = rest[self._shard.write(rest) :]
         except OSError as error:
             raise RecordError(
                 f"The evaluation store {self._folder} cannot be written: {error.strerror}; choose another folder "
@@ -143,21 +145,22 @@ class EvaluationStore:
         yield from data[:whole].split(b"\n")[:-1]
 
     def _take(self, line: bytes) -> None:
-        content = _decode(line)
-        if content is None:
+        try:
+            content = _decode(line)
+            if "statistic" in content:
+                self._statistics[_typed(content["statistic"], str)] = _typed(content["values"], list)
+            elif "keys" in content:
+                self._sets[_typed(content["samples"], str)] = [_typed(key, str) for key in content["keys"]]
+            else:
+                keys = self._sets[content["samples"]]  # missing where the line that named its samples was lost
+                sums, counts = ([_typed(x, (float, int)) for x in content[name]] for name in ("sums", "counts"))
+                self._learn(_typed(content["subset"], str), keys, sums, counts)
+        except (KeyError, TypeError, ValueError, RecursionError):
             self.n_damaged += 1
-        elif "statistic" in content:
-            self._statistics[content["statistic"]] = content["values"]
-        elif "keys" in content:
-            self._sets[content["samples"]] = content["keys"]
-        elif content["samples"] in self._sets:
-            self._learn(content["subset"], self._sets[content["samples"]], content["sums"], content["counts"])
-        else:
-            self.n_damaged += 1  # the line that named its samples was lost
 
     def _learn(self, subset: str, keys: Sequence[str], sums: Sequence[float], counts: Sequence[float]) -> None:
-        known = self._known.setdefault(subset, {})
-        known.update({key: (s, c) for key, s, c in zip(keys, sums, counts, strict=True)})
+        losses = {key: (s, c) for key, s, c in zip(keys, sums, counts, strict=True)}
+        self._known.setdefault(subset, {}).update(losses)
 
 
 def _encode(content: dict[str, Any]) -> bytes:
@@ -165,10 +168,20 @@ def _encode(content: dict[str, Any]) -> bytes:
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
 
-def _decode(line: bytes) -> dict[str, Any] | None:
-    """Returns the content of a line, or None where its checksum does not fit."""
+def _decode(line: bytes) -> dict[str, Any]:
+    """Returns the content of a line.
+
+    Raises:
+        ValueError: Its checksum does not fit.
+    """
     checksum, _, text = line.partition(b" ")
     if checksum != b"%08x" % zlib.crc32(text):
-        return None
-    content: dict[str, Any] = json.loads(text)
+        raise ValueError("the checksum does not fit")
+    content: dict[str, Any] = _typed(json.loads(text), dict)
     return content
+
+
+def _typed(value: Any, kind: type | tuple[type, ...]) -> Any:
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise TypeError(f"{value!r} is not {kind}")
+    return value

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -168,10 +169,11 @@ def load_model(config: ModelConfig, device: str, dtype: str) -> LoadedModel:
                 device_map=config.device_map,
             )
             tokenizer = load_tokenizer(config)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).split("\n")[0]
         raise UnsupportedModelError(
-            f"{config.path} cannot be loaded as a decoder-only language model with safetensors weights: {reason}"
+            f"{config.path} cannot be loaded as a decoder-only language model with safetensors weights (pickled "
+            f"ones can run code and are refused): {reason}"
         ) from error
     if config.device_map is not None:
         return LoadedModel(facts, (BlockStack(model),), tokenizer, dtype)
@@ -224,7 +226,15 @@ def resolve_dtype(dtype: str, device: str) -> str:
 
 
 def _settings(config: ModelConfig) -> PretrainedConfig:
-    settings: PretrainedConfig = AutoConfig.from_pretrained(
-        config.source, revision=config.revision or "main", trust_remote_code=config.trust_remote_code
-    )
+    try:
+        settings: PretrainedConfig = AutoConfig.from_pretrained(
+            config.source, revision=config.revision or "main", trust_remote_code=config.trust_remote_code
+        )
+    except ValueError as error:
+        if "trust_remote_code" not in str(error):
+            raise
+        raise UnsupportedModelError(
+            f"The model {config.path} runs Python code from its repository; read that code, then allow it with "
+            "model.trust_remote_code=true."
+        ) from error
     return settings

@@ -1,0 +1,111 @@
+"""A sweep that is killed again and again gives what an undisturbed one gives, and computes nothing twice."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import time
+from collections import Counter
+from dataclasses import asdict
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deprune.evaluator.store import EvaluationStore
+from deprune.record import read_record
+
+pytestmark = pytest.mark.slow
+
+N_KILLS = 25
+
+SWEEP = [
+    "-m", "search=oneshot,greedy,random", "budget=2,3", "calib=facts,narratives",
+    "calib.n_samples=16", "calib.seq_len=128", "eval.tasks=[mini_one_hop]", "eval.corpora=[]", "eval.limit=5",
+    "tracking=none", "evaluator.batch_size=2", "evaluator.sharing=false",
+]  # fmt: skip
+
+
+def run_sweep(folder: str) -> None:
+    """Runs the command; the process was forked from one that has imported everything."""
+    from deprune.sweep import main
+
+    os.chdir(folder)
+    sys.argv = ["deprune.sweep", *SWEEP]
+    for stream in (1, 2):
+        os.dup2(os.open("output.txt", os.O_CREAT | os.O_WRONLY | os.O_APPEND), stream)
+    main()
+
+
+def start(folder: Path) -> ForkServerProcess:
+    process = multiprocessing.get_context("forkserver").Process(target=run_sweep, args=(str(folder),))
+    process.start()
+    return process
+
+
+def outputs(folder: Path) -> dict[str, Any]:
+    """Everything that a sweep found, but for times and the machine."""
+    records = [asdict(read_record(path)) for path in folder.glob("results/runs/*/record.json")]
+    found: dict[str, Any] = {
+        r["run_id"]: {k: v for k, v in r.items() if k not in ("measured", "environment")} for r in records
+    }
+    for path in folder.glob("results/downstream/*/*.json"):
+        found[str(path.relative_to(folder))] = json.loads(path.read_text())
+    return found
+
+
+def n_evaluations(folder: Path) -> Counter[tuple[str, str, str]]:
+    """How often each subset was computed on each sample, by the lines of all shards."""
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for shard in folder.glob("results/evaluations/*/*.jsonl"):
+        keys: dict[str, list[str]] = {}
+        for line in shard.read_bytes().split(b"\n")[:-1]:
+            content = json.loads(line.partition(b" ")[2])
+            keys.setdefault(content["samples"], content.get("keys", []))
+            if "subset" in content:
+                counts.update((shard.parent.name, content["subset"], key) for key in keys[content["samples"]])
+    return counts
+
+
+@pytest.fixture(scope="module", autouse=True)
+def preloaded() -> None:
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["deprune.launch", "lm_eval.evaluator"])
+
+
+def test_killed_at_25_random_moments(tmp_path: Path) -> None:
+    rng = random.Random(6)
+    calm, stormy = tmp_path / "calm", tmp_path / "stormy"
+    calm.mkdir()
+    stormy.mkdir()
+    undisturbed = start(calm)
+    undisturbed.join(120)
+    assert undisturbed.exitcode == 0, (calm / "output.txt").read_text()
+    expected = outputs(calm)
+    assert sum("calib_value" in found for found in expected.values()) == 12
+
+    total, moments = n_evaluations(calm).total(), []
+    for _ in range(N_KILLS):
+        process, before = start(stormy), n_evaluations(stormy).total()
+        enough, deadline = before + rng.randint(0, total // N_KILLS), time.monotonic() + 5
+        while process.is_alive() and n_evaluations(stormy).total() <= enough and time.monotonic() < deadline:
+            time.sleep(0.005)
+        time.sleep(rng.uniform(0, 0.05))  # into a search, the evaluation of tasks, or the next job
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL, "the sweep was over before it was killed often enough"
+        moments.append((len(list(stormy.glob("results/runs/*/record.json"))), n_evaluations(stormy).total()))
+    assert len(set(moments)) > N_KILLS // 2, f"the kills were not spread over the sweep: {moments}"
+    last = start(stormy)
+    last.join(120)
+    assert last.exitcode == 0, (stormy / "output.txt").read_text()
+
+    assert outputs(stormy) == expected
+    assert n_evaluations(stormy) == n_evaluations(calm)
+    assert set(n_evaluations(stormy).values()) == {1}
+    stores = [EvaluationStore(folder) for folder in (stormy / "results" / "evaluations").iterdir()]
+    assert sum(store.n_damaged for store in stores) == 0
