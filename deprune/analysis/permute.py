@@ -78,7 +78,7 @@ def permutations(panel: Panel, effect: str, n: int, rng: Generator) -> tuple[Arr
     for _, inside, groups in kinds:
         for group in groups:
             sizes += [len(inside)] * len(group) + [len(group)] * (effect == "calibration")
-    orders, exact = _orders(sizes, n, rng)
+    orders, exact = orders_of(sizes, n, rng)
     n_orders = len(orders[0]) if orders else 1
     source = np.tile(np.arange(panel.n_seeds * panel.grid.n_cells), (n_orders, 1))
     used = iter(orders)
@@ -115,7 +115,7 @@ def _layout(panel: Panel, places: Array, effect: str) -> tuple[Array, list[Array
     return inside, [np.flatnonzero(keys == k) for k in np.unique(keys)]
 
 
-def _orders(sizes: Sequence[int], n: int, rng: Generator) -> tuple[list[Array], bool]:
+def orders_of(sizes: Sequence[int], n: int, rng: Generator) -> tuple[list[Array], bool]:
     """Returns orders of each of some sets, `(n, size)` each; all combinations where these are at most n."""
     if math.prod(math.factorial(size) for size in sizes) <= n:
         every = itertools.product(*(itertools.permutations(range(size)) for size in sizes))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from deprune.analysis.consensus import chance_jaccard
 from deprune.analysis.frame import Results
-from deprune.analysis.patterns import chance_jaccard, masks_of
+from deprune.analysis.patterns import masks_of
 
 MAX_GROUPS = 6
 """More calibration configurations than this are shown by objective and corpus, the rest averaged."""

@@ -23,7 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from deprune.analysis import decompose, load
-from deprune.analysis.patterns import consensus, decompose_patterns, dispersion
+from deprune.analysis.consensus import consensus, dispersion
+from deprune.analysis.patterns import decompose_patterns
 from deprune.analysis.ranks import perplexity_against_accuracy
 from deprune.record import MetricRow, RunRecord
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -12,10 +13,11 @@ import pytest
 from made import make_results, make_runs
 from scipy.spatial.distance import pdist, squareform
 
+from deprune.analysis.consensus import chance_jaccard, consensus, dispersion
 from deprune.analysis.estimators import plain
 from deprune.analysis.frame import Results
 from deprune.analysis.panel import build_panel
-from deprune.analysis.patterns import chance_jaccard, consensus, decompose_patterns, dispersion, masks_of
+from deprune.analysis.patterns import decompose_patterns, masks_of
 from deprune.analysis.permute import permutation_p, permutations
 from deprune.errors import AnalysisError
 
@@ -164,6 +166,62 @@ def test_consensus_against_a_loop_over_pairs() -> None:
     difference = np.mean(likeness["within calibration"]) - np.mean(likeness["within search"])
     assert table.loc["difference", "jaccard"] == pytest.approx(difference)
     assert difference > 0
+
+
+@pytest.mark.parametrize("objectives", [("nll",), ("nll", "kl")])
+def test_p_of_the_difference_is_that_of_a_loop_over_all_exchanges(objectives: tuple[str, ...]) -> None:
+    """Two corpora of two or three draws, which two objectives share: 720 or 24 orders, written out here."""
+    n_seeds = 3 if len(objectives) == 1 else 2
+    levels = {**SMALL, "calib_dataset": ("c4", "code"), "objective": objectives, "search": ("greedy", "beam", "ga")}
+    results = results_with_patterns(levels, seed=7, n_seeds=n_seeds)
+    runs = results.runs
+    sets = [{i for i, bit in enumerate(subset) if bit == "1"} for subset in runs["subset"]]
+    draws = sorted(runs["calib_sample_id"].unique())
+    corpus_of = runs.groupby("calib_sample_id")["calib_dataset"].first().astype(str).to_dict()
+
+    @cache
+    def difference(labels: tuple[str, ...]) -> float:
+        corpora = dict(zip(draws, labels, strict=True))
+        within_draw, within_search = [], []
+        for a, b in itertools.combinations(range(len(runs)), 2):
+            x, y = runs.iloc[a], runs.iloc[b]
+            likeness = len(sets[a] & sets[b]) / len(sets[a] | sets[b])
+            first, second = ((corpora[r["calib_sample_id"]], r["objective"]) for r in (x, y))
+            if first == second and x["calib_sample_id"] == y["calib_sample_id"] and x["search"] != y["search"]:
+                within_draw.append(likeness)
+            elif first != second and x["search"] == y["search"]:
+                within_search.append(likeness)
+        return float(np.mean(within_draw) - np.mean(within_search))
+
+    observed = difference(tuple(corpus_of[draw] for draw in draws))
+    every = [difference(labels) for labels in itertools.permutations(corpus_of[draw] for draw in draws)]
+    found = consensus(results).set_index("kind").loc["difference"]
+    assert found["jaccard"] == pytest.approx(observed)
+    assert found["p"] == pytest.approx(np.mean(np.array(every) >= observed - 1e-9))
+
+
+def test_consensus_of_one_draw_per_configuration_has_no_p() -> None:
+    assert np.isnan(consensus(results_with_patterns(n_seeds=1)).set_index("kind").loc["difference", "p"])
+
+
+def test_p_of_the_difference_keeps_its_level_and_has_power() -> None:
+    """Draws that differ without a configuration, and with one twice as strong."""
+    rng = np.random.default_rng(0)
+    runs = make_runs({**SMALL, "search": ("greedy", "beam")}, n_seeds=3)
+    found = {0.0: 0, 2.0: 0}
+    for strength in found:
+        for _ in range(60):
+            of_draw = {draw: rng.standard_normal(N_BLOCKS) for draw in runs["calib_sample_id"].unique()}
+            of_corpus = {d: strength * rng.standard_normal(N_BLOCKS) for d in ("c4", "code", "facts")}
+            taste = [
+                of_draw[s] + of_corpus[d] for s, d in zip(runs["calib_sample_id"], runs["calib_dataset"], strict=True)
+            ]
+            ranks = (np.array(taste) + 0.3 * rng.standard_normal((len(runs), N_BLOCKS))).argsort(axis=1).argsort(axis=1)
+            bits = ["".join("1" if rank < 3 else "0" for rank in row) for row in ranks]
+            results = make_results(runs.assign(subset=bits, n_blocks=N_BLOCKS), np.full(len(runs), 50.0))
+            found[strength] += consensus(results).set_index("kind").loc["difference", "p"] <= 0.05
+    assert found[0.0] <= 9  # more in 1 of 1000 such tests, if the level is 5 %
+    assert found[2.0] >= 50
 
 
 def test_dispersion_tells_scatter_from_place() -> None:

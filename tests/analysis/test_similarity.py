@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deprune.analysis import load
-from deprune.analysis.patterns import chance_jaccard
+from deprune.analysis.consensus import chance_jaccard
 from deprune.analysis.similarity import calibration_groups, removal_frequency, similarity
 from tests.analysis.sweeps import N_BLOCKS, Truth, write_sweep
 

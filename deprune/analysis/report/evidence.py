@@ -9,10 +9,11 @@ from typing import TypeVar
 import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
+from deprune.analysis.consensus import consensus, dispersion
 from deprune.analysis.frame import Results
 from deprune.analysis.gaps import optimality_gaps
 from deprune.analysis.headline import Ratio
-from deprune.analysis.patterns import Patterns, consensus, decompose_patterns, dispersion
+from deprune.analysis.patterns import Patterns, decompose_patterns
 from deprune.analysis.published import read_table
 from deprune.analysis.ranks import agreement_between_calibrations, perplexity_against_accuracy, rank_correlation
 from deprune.analysis.report.subject import CONDITION, Subject, subjects_of
