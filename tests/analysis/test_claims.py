@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from statsmodels.stats.multitest import multipletests
 
 from deprune.analysis import load, load_published
 from deprune.analysis.gains import gains_over_oneshot
+from deprune.analysis.headline import Ratio
 from deprune.analysis.report import Claim, gather, judge, with_published_ranks
 from tests.analysis.sweeps import DENSE, LEVELS, Truth, write_sweep
 
@@ -50,6 +52,19 @@ def test_where_search_dominates(tmp_path: Path) -> None:
 def test_where_both_matter_alike_and_accuracy_is_comparable(tmp_path: Path) -> None:
     _, _, three, _ = verdicts(tmp_path, Truth(calibration=1, search=1))
     assert parts_of(three)["accuracy"] == "supported"
+
+
+def test_holm_makes_the_third_claim_harder(tmp_path: Path) -> None:
+    """Ratios whose own interval just excludes zero are no evidence among several."""
+    write_sweep(tmp_path, Truth(calibration=3, search=0.5), SMALL)
+    evidence = gather(load(tmp_path), ["accuracy", "log perplexity"], n_resamples=100)
+    (patterns,) = evidence.patterns
+    ratio = Ratio(log=1.0, low=0.05, high=1.95, p=0.03, verdict="calibration larger")
+    weak = replace(evidence, patterns=tuple(replace(patterns, model=m, ratio=ratio) for m in "ab"))
+    expected = multipletests(weak.primary["p"], method="holm")[1]
+    assert weak.primary["p_holm"].tolist() == pytest.approx(expected.tolist())
+    parts = parts_of(judge(weak)[2])
+    assert {parts["patterns of a"], parts["patterns of b"]} == {"undecided"}
 
 
 def test_where_draws_drown_everything(tmp_path: Path) -> None:

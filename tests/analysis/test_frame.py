@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 import subprocess
 import sys
@@ -27,10 +28,12 @@ MALICIOUS = "<script>alert('x')</script>'; DROP TABLE runs;--"
 
 def make(run_id: str, **changes: Any) -> Any:
     defaults: dict[str, Any] = {
-        "identity": {"search": {"name": "greedy"}, "eval": {"limit": 4}}, "model": "tiny", "n_blocks": 4, "budget": 2,
+        "identity": {"search": {"name": "greedy", "protect_first": 0, "protect_last": 0}, "eval": {"limit": 4}},
+        "model": "tiny", "n_blocks": 4, "budget": 2,
         "is_dense": False, "status": "done", "subset": "0110", "subset_hash": run_id, "search": "greedy",
         "calib_dataset": "c4", "objective": "nll", "calib_seed": 0, "search_seed": None, "calib_sample_id": "d0",
-        "calib_value": 2.0, "calib_value_dense": 1.5, "accuracy": 0.5, "stores": {"downstream": "tiny"},
+        "calib_value": 2.0, "calib_value_dense": 1.5, "accuracy": 0.5,
+        "stores": {"downstream": "tiny", "evaluations": "tiny", "samples": "made"},
         "environment": {"device": "CPU"}, "warnings": (), "metrics": (),
         "measured": {"seconds": {"search": 2.0}, "evaluations": {"block_calls": 7}, "peak_memory_bytes": 1},
     }  # fmt: skip
@@ -47,17 +50,17 @@ def row(task: str, metric: str, value: float | None, **changes: Any) -> MetricRo
 
 def write_grid(folder: Path, n_seeds: int = 2) -> None:
     """2 corpora × 2 searches × seeds, each run with its own answers to eight items."""
-    rng = np.random.default_rng(0)
+    rng, removed = np.random.default_rng(0), itertools.combinations(range(8), 2)
     for seed in range(n_seeds):
         for dataset in ("c4", "wikitext"):
             for number, search in enumerate(("oneshot", "greedy")):
-                bits = "".join(map(str, rng.permutation([1, 1, 0, 0])))
                 correct = "".join(str(int(x)) for x in rng.random(8) < 0.5 + 0.2 * number)
-                subset = f"{bits}{seed}{dataset}{search}"  # one file per run
+                gone = next(removed)  # another subset for every run, so that each has a file
+                subset = "".join("1" if block in gone else "0" for block in range(8))
                 ResultStore(folder).put(
                     make(
                         f"{dataset}-{search}-{seed}", calib_dataset=dataset, search=search, calib_seed=seed,
-                        subset=subset, calib_sample_id=f"{dataset}/{seed}",
+                        subset=subset, n_blocks=8, calib_sample_id=f"{dataset}/{seed}",
                         metrics=(row("task", "acc", correct.count("1") / 8),),
                     )
                 )  # fmt: skip

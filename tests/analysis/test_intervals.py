@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from made import make_cells, make_runs
+from scipy import stats
 from simulate import FULL, SCENARIOS, measure, rows_as_independent, simulate
 
-from deprune.analysis.estimators import cross_terms, fit_then_decompose, plain
+from deprune.analysis.estimators import cross_replicate, cross_terms, fit_then_decompose, plain
 from deprune.analysis.headline import quantities
-from deprune.analysis.intervals import interval_of_log_ratio, interval_of_share
+from deprune.analysis.intervals import interval_of_log_ratio, interval_of_share, p_of_log_ratio
 from deprune.analysis.items import item_noise
 from deprune.analysis.panel import build_panel
 from deprune.analysis.permute import permutation_p
@@ -63,6 +64,21 @@ def test_item_noise_is_the_bias_of_evaluating_on_few_items() -> None:
     error = np.std(corrected) / np.sqrt(len(corrected))
     assert np.mean(corrected) == pytest.approx(truth["V_CS"], abs=4 * error)
     assert np.mean(raw) > truth["V_CS"] + 4 * error
+
+
+def test_copies_of_runs_leave_the_item_noise_as_it_is() -> None:
+    """A second search seed that finds the same subsets gives the same answers, and nothing new on items."""
+    panel, answers, _ = simulate(replace(SCENARIOS["1200 items, 3 seeds"], items=100), np.random.default_rng(3))
+    assert answers is not None
+    again = panel.rows.assign(search_seed=1)
+    again.index = "again " + again.index
+    rows = pd.concat([panel.rows.assign(search_seed=0), again])
+    twice = build_panel(rows, pd.Series(np.tile(panel.values, 2), index=rows.index, name="y"))
+    once, doubled = item_noise(panel, {"task": answers}), item_noise(twice, {"task": np.tile(answers, (2, 1))})
+    assert len(twice.values) == 2 * len(panel.values)
+    assert doubled.products == pytest.approx(once.products, abs=1e-12)
+    assert doubled.seed == pytest.approx(once.seed)
+    assert cross_replicate(twice).terms == pytest.approx(cross_replicate(panel).terms)
 
 
 def test_no_calibration_effect_is_not_found_where_rows_would_find_it() -> None:
@@ -126,6 +142,20 @@ def test_a_ratio_to_nothing_is_not_separable_from_below_only() -> None:
     assert high < -2
     both = interval_of_log_ratio(none, none, 1000)
     assert both[1:] == (-np.inf, np.inf)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.3, 0.5])
+def test_p_of_a_ratio_is_where_its_interval_ends_at_zero(shift: float) -> None:
+    rng = np.random.default_rng(1)
+    below = np.exp(np.concatenate([[0.0, 0.0], 0.2 * rng.standard_normal(2000)]))
+    above = np.exp(np.concatenate([[shift, shift], shift + 0.2 * rng.standard_normal(2000)]))
+    p = p_of_log_ratio(above, below, 12)
+    assert p == pytest.approx(p_of_log_ratio(below, above, 12), abs=1e-3), "two-sided"
+    _, low, high = interval_of_log_ratio(above, below, 12, 1 - p)
+    assert min(abs(low), abs(high)) < 0.01
+    t = shift / np.std(np.log(above / below)[2:])
+    assert p == pytest.approx(2 * stats.t.sf(t, 12), abs=0.05)
+    assert (p <= 0.05) == (interval_of_log_ratio(above, below, 12)[1] > 0)
 
 
 def test_plain_is_labelled() -> None:

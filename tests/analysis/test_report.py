@@ -12,16 +12,18 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 import pytest
 
-from deprune.analysis import load, load_published
+from deprune.analysis import decompose, load, load_published
 from deprune.analysis.figures import optimality
 from deprune.analysis.report import gather, with_published_ranks, write_report
 from deprune.analysis.report.plots import make_plots
 from deprune.analysis.report.write import format_cell
 from deprune.errors import ConfigError, RecordError
 from tests.analysis.sweeps import Truth, write_sweep
+from tests.analysis.test_frame import write_grid
 from tests.conftest import Command
 
 SMALL = {"calib_dataset": ("narratives", "facts"), "search": ("oneshot", "greedy", "beam"), "calib_seed": range(3)}
@@ -189,6 +191,40 @@ def test_damaged_records_and_missing_answers_do_not_stop_a_report(analyze: Comma
     assert done.code == 0, done.err
     assert "left out: 1 damaged, 1 other schema" in done.out
     assert "1 damaged, 1 other schema" in (tmp_path / "report" / "report.html").read_text()
+
+
+def test_accuracies_are_over_items_where_the_answers_are_there(tmp_path: Path) -> None:
+    write_grid(tmp_path, n_seeds=3)
+    (with_answers,) = gather(load(tmp_path), ["accuracy"], n_resamples=50).subjects
+    assert with_answers.decomposition is not None
+    expected = decompose(load(tmp_path), "accuracy", over_items=True, n_resamples=50)
+    assert with_answers.decomposition.headline.equals(expected.headline)
+    assert "noise of items is subtracted" in with_answers.notes[-1]
+    readings = with_answers.sensitivity.set_index("reading")
+    assert readings.index.tolist() == [
+        "as reported", "logit of accuracy, chance level not taken off", "on these very items",
+    ]  # fmt: skip
+    as_is = decompose(load(tmp_path), "accuracy", n_resamples=50)
+    assert readings.loc["on these very items", "log_ratio"] == as_is.ratio.log
+    shutil.rmtree(tmp_path / "downstream")
+    (without,) = gather(load(tmp_path), ["accuracy"], n_resamples=50).subjects
+    assert without.decomposition is not None
+    assert without.decomposition.headline.equals(as_is.headline)
+    assert "not subtracted, for the answers to single items are not there" in without.notes[-1]
+
+
+def test_diverged_runs_are_shown_with_and_without(tmp_path: Path) -> None:
+    levels = {**SMALL, "model": ("tiny",), "budget": (3,)}
+    write_sweep(tmp_path, Truth(), levels)
+    results = load(tmp_path)
+    scores = results.scores.copy()
+    lost = (scores["metric"] == "log_perplexity") & (scores["run_id"] == results.runs.index[0])
+    scores.loc[lost, "value"] = np.nan
+    (subject,) = gather(replace(results, scores=scores), ["log perplexity"], n_resamples=50).subjects
+    rows = subject.sensitivity.set_index("reading")
+    assert rows.index.tolist() == ["as reported", "without diverged runs"]
+    assert "REML" in rows.loc["without diverged runs", "estimator"]
+    assert rows.loc["as reported", "V_seed_share_within"] > rows.loc["without diverged runs", "V_seed_share_within"]
 
 
 def test_a_failure_while_writing_keeps_the_earlier_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
