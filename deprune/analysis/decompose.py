@@ -173,6 +173,26 @@ def leave_one_out(runs: pd.DataFrame, chosen: Response, panel: Panel) -> pd.Data
     return pd.DataFrame(rows)
 
 
+def ranges_without_one(table: pd.DataFrame) -> pd.DataFrame:
+    """Returns between what the headline moves when any one level of a factor is left out.
+
+    Args:
+        table: As of `leave_one_out`.
+
+    Returns:
+        `factor`, `quantity`, number of `levels`, `low`, `high`, and for the search, whose levels could be others,
+        the jackknife standard error `jackknife_se`.
+    """
+    rows = []
+    for factor, group in table.groupby("factor", sort=False) if len(table) else ():
+        for quantity in [c for c in table.columns if c.endswith("_share") or c == "log_ratio"]:
+            values = group[quantity].dropna().to_numpy(float)
+            if n := len(values):
+                error = math.sqrt((n - 1) * values.var()) if factor == SEARCH and n > 1 else math.nan
+                rows.append((factor, quantity, n, values.min(), values.max(), error))
+    return pd.DataFrame(rows, columns=["factor", "quantity", "levels", "low", "high", "jackknife_se"])
+
+
 def _notes(panel: Panel, chosen: Response, point: Estimate) -> list[str]:
     notes = [f"{point.estimator}: {point.bias}."] if point.bias else []
     missing = [what for what, there in (("calibration configuration", panel.calibration),) if not there]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from functools import cache
 
 import numpy as np
@@ -87,31 +87,46 @@ def perplexity_against_accuracy(
         subsets, `spearman` and `kendall` with exact `p_spearman` and `p_kendall`, and `p_holm`, Spearman's
         over all conditions. Seeds are averaged before ranking.
     """
+    rows = []
+    for key, means in _means_by_condition(results, perplexity, accuracy):
+        ranked = means[~means["is_copy"]] if drop_copies else means
+        rho, p_rho = rank_correlation(ranked["lower"].tolist(), (-ranked["higher"]).tolist())
+        tau, p_tau = rank_correlation(ranked["lower"].tolist(), (-ranked["higher"]).tolist(), "kendall")
+        row = dict(zip(CONDITION, key, strict=True)) | {
+            "searches": len(means),
+            "distinct": int((~means["is_copy"]).sum()),
+        }
+        rows.append(row | {"spearman": rho, "p_spearman": p_rho, "kendall": tau, "p_kendall": p_tau})
+    return _adjusted(pd.DataFrame(rows), "p_spearman", "p_holm", "holm")
+
+
+def _means_by_condition(
+    results: Results, perplexity: str, accuracy: str
+) -> Iterator[tuple[tuple[Hashable, ...], pd.DataFrame]]:
+    """Yields both responses of every search in a condition, and whether another search found the same subsets."""
     lower, higher = response(results, perplexity).values, response(results, accuracy).values
     frame = results.runs.assign(lower=lower, higher=higher)
     frame = frame[~frame["is_dense"] & frame["lower"].notna() & frame["higher"].notna()]
-    rows = []
     for key, group in frame.groupby(CONDITION, observed=True):
         means = group.groupby("search", observed=True).agg(
             lower=("lower", "mean"), higher=("higher", "mean"), subsets=("subset", lambda s: tuple(sorted(s.dropna())))
         )
-        copies = (means["subsets"].str.len() > 0) & means["subsets"].duplicated()
-        ranked = means[~copies] if drop_copies else means
-        rho, p_rho = rank_correlation(ranked["lower"].tolist(), (-ranked["higher"]).tolist())
-        tau, p_tau = rank_correlation(ranked["lower"].tolist(), (-ranked["higher"]).tolist(), "kendall")
-        row = dict(zip(CONDITION, key, strict=True)) | {"searches": len(means), "distinct": int((~copies).sum())}
-        rows.append(row | {"spearman": rho, "p_spearman": p_rho, "kendall": tau, "p_kendall": p_tau})
-    table = pd.DataFrame(rows)
-    return _with_holm(table)
+        yield key, means.assign(is_copy=(means["subsets"].str.len() > 0) & means["subsets"].duplicated())
 
 
-def _with_holm(table: pd.DataFrame) -> pd.DataFrame:
+def mean_rank_correlation(results: Results) -> tuple[float, float]:
+    """Returns `mean_correlation` of perplexity and accuracy over conditions, equal subsets counting once."""
+    conditions = (means[~means["is_copy"]] for _, means in _means_by_condition(results, "log perplexity", "accuracy"))
+    return mean_correlation([(m["lower"].tolist(), (-m["higher"]).tolist()) for m in conditions if len(m) > 2])
+
+
+def _adjusted(table: pd.DataFrame, p: str, name: str, method: str) -> pd.DataFrame:
     if table.empty:
         return table
-    tested = table["p_spearman"].notna()
-    table.loc[tested, "p_holm"] = (
-        multipletests(table.loc[tested, "p_spearman"], method="holm")[1] if tested.any() else 1.0
-    )
+    tested = table[p].notna()
+    table[name] = math.nan
+    if tested.any():
+        table.loc[tested, name] = multipletests(table.loc[tested, p], method=method)[1]
     return table
 
 
@@ -144,7 +159,8 @@ def agreement_between_calibrations(results: Results, name: str) -> pd.DataFrame:
         name: The response that ranks the searches.
 
     Returns:
-        `model`, `budget`, `first`, `second`, number of `searches` in both, `spearman` and its exact `p`.
+        `model`, `budget`, `first`, `second`, number of `searches` in both, `spearman`, its exact `p`, and
+        `p_adjusted` (Benjamini-Hochberg over the table).
     """
     values = response(results, name).values
     frame = results.runs.assign(value=values)
@@ -156,4 +172,5 @@ def agreement_between_calibrations(results: Results, name: str) -> pd.DataFrame:
             both = wide[[first, second]].dropna()
             rho, p = rank_correlation(both[first].tolist(), both[second].tolist())
             rows.append((*key, first, second, len(both), rho, p))
-    return pd.DataFrame(rows, columns=["model", "budget", "first", "second", "searches", "spearman", "p"])
+    table = pd.DataFrame(rows, columns=["model", "budget", "first", "second", "searches", "spearman", "p"])
+    return _adjusted(table, "p", "p_adjusted", "fdr_bh")

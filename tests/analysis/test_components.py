@@ -17,6 +17,7 @@ from statsmodels.stats.anova import anova_lm
 
 from deprune.analysis import decompose
 from deprune.analysis.classical import _omega_interval, classical_table
+from deprune.analysis.decompose import ranges_without_one
 from deprune.analysis.estimators import cross_replicate, fit_then_decompose, plain
 from deprune.analysis.grid import Grid
 from deprune.analysis.panel import Panel, build_panel
@@ -154,6 +155,22 @@ def test_shapley_shares_and_switches() -> None:
     axis = panel.grid.factors.index("search")
     moved = [np.take(cells, i, axis) - np.take(cells, j, axis) for i in range(7) for j in range(7) if i != j]
     assert factors.loc["search", "switch_rms"] == pytest.approx(np.sqrt(np.mean(np.square(moved))))
+
+
+def test_ranges_without_one_level_are_those_of_sweeps_without_it() -> None:
+    panel = make_panel(np.random.default_rng(14), levels=SMALL)
+    whole = decompose(make_results(panel.rows, 50 + panel.values), "accuracy", n_resamples=10)
+    logs, shares = [], []
+    for search in SMALL["search"]:
+        kept = (panel.rows["search"] != search).to_numpy()
+        part = decompose(make_results(panel.rows[kept], 50 + panel.values[kept]), "accuracy", n_resamples=10)
+        logs.append(part.ratio.log)
+        shares.append(part.headline.set_index("quantity").loc["V_S", "share"])
+    row = ranges_without_one(whole.leave_one_out).set_index(["factor", "quantity"])
+    assert row.loc[("search", "log_ratio"), ["low", "high"]].tolist() == pytest.approx([min(logs), max(logs)])
+    error = np.sqrt(2 / 3 * np.sum((np.array(shares) - np.mean(shares)) ** 2))
+    assert row.loc[("search", "V_S_share"), "jackknife_se"] == pytest.approx(error)
+    assert row.loc["model", "jackknife_se"].isna().all(), "three models say nothing of others"
 
 
 def test_parts_of_calibration_are_component_shares_on_a_product_grid() -> None:

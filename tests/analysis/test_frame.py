@@ -19,7 +19,7 @@ from deprune.analysis.decompose import Decomposition
 from deprune.analysis.rates import rates_by_level
 from deprune.analysis.responses import LOG_PERPLEXITY_CAP, without_diverged
 from deprune.errors import AnalysisError, DataError
-from deprune.record import MetricRow, ResultStore
+from deprune.record import FAILURE_SCHEMA_VERSION, FailureRecord, MetricRow, ResultStore
 from tests.conftest import ROOT
 from tests.test_record import make_record
 
@@ -104,14 +104,20 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
         path.parent.mkdir()
         path.write_text(content)
     store.put(make("pending", status="running"))
-    failure = tmp_path / "runs" / "lost" / "failure.json"
-    failure.parent.mkdir()
-    failure.write_text(json.dumps({"exception": "OutOfMemory", "reason": "no memory", "search": "beam", "new key": 1}))
+    store.put_failure(
+        FailureRecord(
+            schema_version=FAILURE_SCHEMA_VERSION, run_id="lost", exception="OutOfMemory", reason="no memory",
+            phase="search", log="log", model="tiny", calib_dataset="c4", calib_samples=4, calib_seq_len=8, calib_seed=0,
+            objective="nll", search="beam", search_seed=None, budget=2,
+        )
+    )  # fmt: skip
     results = load(tmp_path)
     assert results.excluded == {"damaged": 3, "other schema": 1, "duplicate": 1, "not done": 1, "failed": 1}
     assert results.summary == ("1 runs read; left out: 3 damaged, 1 other schema, 1 duplicate, 1 not done, 1 failed.")
     assert results.failures["reason"].tolist() == ["no memory"]
     assert "beam" in results.runs["search"].cat.categories, "levels of failed jobs are declared too"
+    rates = rates_by_level(results).set_index("level")
+    assert rates.loc["beam", ["jobs", "failed", "failed_share"]].tolist() == [1, 1, 1.0]
 
 
 def test_rates_at_every_level(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from deprune.analysis.published import read_table
 from deprune.analysis.ranks import (
     agreement_between_calibrations,
     mean_correlation,
+    mean_rank_correlation,
     perplexity_against_accuracy,
     rank_correlation,
 )
@@ -82,6 +83,7 @@ def test_ranks_of_a_sweep_and_copies() -> None:
     row = dropped[dropped["calib_config"].astype(str).str.contains("c4")].iloc[0]
     assert row["spearman"] == pytest.approx(stats.spearmanr(log_perplexity[kept], -accuracy[kept]).statistic)
     assert (table["p_holm"] >= table["p_spearman"]).all()
+    assert mean_rank_correlation(results)[0] == pytest.approx(dropped["spearman"].mean())
     agreement = agreement_between_calibrations(results, "accuracy")
     expected = stats.spearmanr(accuracy[first], accuracy[~first]).statistic
     assert agreement["spearman"].tolist() == pytest.approx([expected])

@@ -275,6 +275,8 @@ def _ranks_differ(evidence: Evidence) -> Part:
         f"the mean Spearman correlation of ranks over {len(rho)} conditions is {mean:+.2f}"
         f"{_interval(max(mean - width, -1.0), min(mean + width, 1.0))}, from {rho.min():+.2f} to {rho.max():+.2f}"
     )
+    if not math.isnan(evidence.mean_rank_p):
+        numbers += f" (no agreement anywhere: p = {evidence.mean_rank_p:.2g}, by permutation)"
     if mean + width < ALIKE:
         return Part(name, SUPPORTED, f"The ranks do not agree: {numbers}.")
     if mean - width > ALIKE:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -15,7 +16,13 @@ from deprune.analysis.gaps import optimality_gaps
 from deprune.analysis.headline import Ratio
 from deprune.analysis.patterns import Patterns, decompose_patterns
 from deprune.analysis.published import read_table
-from deprune.analysis.ranks import agreement_between_calibrations, perplexity_against_accuracy, rank_correlation
+from deprune.analysis.ranks import (
+    agreement_between_calibrations,
+    mean_correlation,
+    mean_rank_correlation,
+    perplexity_against_accuracy,
+    rank_correlation,
+)
 from deprune.analysis.report.subject import CONDITION, Subject, subjects_of
 from deprune.analysis.responses import response, response_names
 from deprune.errors import AnalysisError, DepruneError
@@ -41,6 +48,7 @@ class Evidence:
         dispersion: As of `dispersion`.
         ranks: As of `perplexity_against_accuracy`, equal subsets counting once; may be empty.
         rank_pairs: The ranks behind it, one row per condition and search.
+        mean_rank_p: Of no agreement in any condition, from the mean correlation; NaN without ranks.
         agreement: As of `agreement_between_calibrations`, of the first subject.
         gaps: As of `optimality_gaps`; may be empty.
         refusals: What could not be computed -> a sentence why.
@@ -53,6 +61,7 @@ class Evidence:
     dispersion: pd.DataFrame
     ranks: pd.DataFrame
     rank_pairs: pd.DataFrame
+    mean_rank_p: float
     agreement: pd.DataFrame
     gaps: pd.DataFrame
     refusals: dict[str, str]
@@ -119,6 +128,7 @@ def gather(results: Results, responses: Sequence[str] | None = None, n_resamples
         dispersion=dispersion(results),
         ranks=ranks,
         rank_pairs=pairs,
+        mean_rank_p=math.nan if ranks.empty else mean_rank_correlation(results)[1],
         agreement=pd.DataFrame() if agreement is None else agreement,
         gaps=_gaps(results, refusals),
         refusals=refusals,
@@ -184,7 +194,9 @@ def with_published_ranks(evidence: Evidence) -> Evidence:
     """Returns the evidence of the study's tables with the ranks of its Figure 2."""
     pairs, ranks = published_ranks()
     refusals = {what: why for what, why in evidence.refusals.items() if what != "ranks"}
-    return replace(evidence, rank_pairs=pairs, ranks=ranks, refusals=refusals)
+    by_condition = pairs.groupby(CONDITION)
+    _, p = mean_correlation([(g["perplexity_rank"].tolist(), g["accuracy_rank"].tolist()) for _, g in by_condition])
+    return replace(evidence, rank_pairs=pairs, ranks=ranks, mean_rank_p=p, refusals=refusals)
 
 
 def _gaps(results: Results, refusals: dict[str, str]) -> pd.DataFrame:

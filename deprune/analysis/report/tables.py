@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from deprune.analysis.decompose import ranges_without_one
 from deprune.analysis.gaps import gaps_by_search
 from deprune.analysis.panel import alias_table
 from deprune.analysis.published import check_published, published_remarks
@@ -127,6 +128,11 @@ def _variance_tables(evidence: Evidence) -> Iterator[Table]:
     yield Table("variance_ratio", "variance", caption, _by_subject(evidence, _ratio))
     for name, caption in {**DECOMPOSITION, **RESPONSES}.items():
         yield Table(f"variance_{name}", "variance", caption, _by_subject(evidence, _part(name)))
+    caption = (
+        "Range of shares and of the log ratio when one level of a factor is left out; for the search, whose levels "
+        "could be others, with the jackknife standard error."
+    )
+    yield Table("variance_leave_one_out_range", "variance", caption, _by_subject(evidence, _ranges))
     caption = "Other readings of the same runs: does the answer hang on a choice?"
     yield Table("variance_sensitivity", "variance", caption, _by_subject(evidence, lambda subject: subject.sensitivity))
     caption = "Appendix: the classical table (type II). η² and partial η² are biased upwards."
@@ -160,6 +166,10 @@ def _ratio(subject: Subject) -> pd.DataFrame:
     counts |= {"cells": panel.grid.n_cells, "cells_missing": panel.n_cells_missing}
     counts["distinct_subsets"] = len(panel.rows[["model", "subset"]].dropna().drop_duplicates())
     return pd.DataFrame([row | counts | {"estimator": subject.decomposition.estimator}])
+
+
+def _ranges(subject: Subject) -> pd.DataFrame:
+    return ranges_without_one(subject.decomposition.leave_one_out) if subject.decomposition else pd.DataFrame()
 
 
 def _gains(subject: Subject) -> pd.DataFrame:
