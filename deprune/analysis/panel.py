@@ -108,11 +108,12 @@ class Panel:
             frame[factor] = pd.factorize(self.rows[factor], use_na_sentinel=False)[0]
         frame = frame.drop_duplicates("place")
         inner = [f for f in FACTORS if frame.groupby("draw")[f].nunique().max() > 1]
-        frame = frame.sort_values([*inner, "place"])
-        by_kind: dict[tuple[tuple[int, ...], ...], list[Array]] = {}
-        for _, block in frame.groupby("draw"):
-            kind = tuple(map(tuple, block[inner].to_numpy().tolist()))
-            by_kind.setdefault(kind, []).append(block["place"].to_numpy())
+        frame = frame.sort_values(["draw", *inner, "place"])
+        levels, places = frame[inner].to_numpy(), frame["place"].to_numpy()
+        ends = [*np.flatnonzero(np.diff(frame["draw"])) + 1, len(frame)]
+        by_kind: dict[bytes, list[Array]] = {}
+        for start, end in itertools.pairwise([0, *ends]):
+            by_kind.setdefault(levels[start:end].tobytes(), []).append(places[start:end])
         return tuple(np.stack(places) for places in by_kind.values())
 
 

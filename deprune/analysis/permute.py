@@ -110,9 +110,15 @@ def _layout(panel: Panel, places: Array, effect: str) -> tuple[Array, list[Array
     # Configurations with different cells cannot be exchanged for one another.
     inside = order.reshape(len(counts), -1) if np.ptp(counts) == 0 else order[None]
     firsts = frame.loc[places[:, 0]]
-    own = [f for f in CONDITION if all(frame.loc[p, f].nunique() == 1 for p in places)]
+    own = [f for f in CONDITION if _is_constant(frame[f], places)]
     keys = firsts.groupby(own, observed=True).ngroup().to_numpy() if own else np.zeros(len(places), dtype=int)
     return inside, [np.flatnonzero(keys == k) for k in np.unique(keys)]
+
+
+def _is_constant(factor: pd.Series, places: Array) -> bool:
+    """Whether the factor has one level in each draw, a row of places."""
+    levels = pd.Series(pd.factorize(factor)[0], index=factor.index).reindex(range(places.max() + 1)).to_numpy()[places]
+    return bool((levels == levels[:, :1]).all())
 
 
 def orders_of(sizes: Sequence[int], n: int, rng: Generator) -> tuple[list[Array], bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import re
 import shutil
@@ -15,10 +16,11 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from deprune.analysis import decompose, load, load_published
 from deprune.analysis.figures import optimality
-from deprune.analysis.report import gather, with_published_ranks, write_report
+from deprune.analysis.report import Evidence, gather, with_published_ranks, write_report
 from deprune.analysis.report.plots import make_plots
 from deprune.analysis.report.write import format_cell
 from deprune.errors import ConfigError, RecordError
@@ -38,13 +40,31 @@ def analyze(run_here: Command) -> Command:
 
 
 @pytest.fixture(scope="module")
-def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """One report of the published tables, and one of a sweep whose model has a malicious name."""
+def study() -> Evidence:
+    """All of the published tables."""
+    return with_published_ranks(gather(load_published(), n_resamples=50))
+
+
+@pytest.fixture(scope="module")
+def study_accuracy() -> Evidence:
+    """The published accuracies of one model."""
+    results = load_published().where({"model": "llama3-8b"})
+    return with_published_ranks(gather(results, ["accuracy"], n_resamples=50))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
+    """A sweep of two models, one of a malicious name and one of a long name."""
+    folder = tmp_path_factory.mktemp("results")
+    write_sweep(folder, Truth(), {**SMALL, "model": (MALICIOUS, "m" * 150), "budget": (3,)})
+    return gather(load(folder), n_resamples=50)
+
+
+@pytest.fixture(scope="module")
+def reports(study: Evidence, made: Evidence, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One report of the published tables, and one of a made sweep."""
     folder = tmp_path_factory.mktemp("reports")
-    write_sweep(folder / "results", Truth(), {**SMALL, "model": (MALICIOUS, "m" * 150), "budget": (3,)})
-    published = with_published_ranks(gather(load_published(), n_resamples=50))
-    made = gather(load(folder / "results"), n_resamples=50)
-    return {name: write_report(e, folder / name) for name, e in (("published", published), ("made", made))}
+    return {name: write_report(e, folder / name) for name, e in (("published", study), ("made", made))}
 
 
 class Page(HTMLParser):
@@ -109,10 +129,9 @@ def test_published_page_shows_the_checks(reports: dict[str, Path]) -> None:
     assert (~checks["agrees"]).sum() == 5
 
 
-def test_every_figure_names_its_axes_and_leaves_settings_alone() -> None:
+def test_every_figure_names_its_axes_and_leaves_settings_alone(study: Evidence) -> None:
     before = dict(mpl.rcParams)
-    evidence = with_published_ranks(gather(load_published(), n_resamples=50))
-    plots = list(make_plots(evidence))
+    plots = list(make_plots(study))
     assert dict(mpl.rcParams) == before
     assert {p.section for p in plots} == {"search", "variance", "ranks"}
     for plot in plots:
@@ -120,6 +139,19 @@ def test_every_figure_names_its_axes_and_leaves_settings_alone() -> None:
         assert any(ax.get_xlabel() for ax in axes), plot.name
         assert any(ax.get_ylabel() or ax.get_yticklabels() for ax in axes), plot.name
         assert plot.caption.endswith((".", "?")), plot.name
+
+
+@pytest.mark.parametrize("name", ["study", "made"])
+def test_no_label_covers_another(name: str, request: pytest.FixtureRequest) -> None:
+    for plot in make_plots(request.getfixturevalue(name)):
+        canvas = FigureCanvasAgg(plot.figure)
+        canvas.draw()
+        for ax in plot.figure.axes:
+            for axis in (ax.xaxis, ax.yaxis):
+                labels = [label for label in axis.get_ticklabels() if label.get_visible() and label.get_text()]
+                boxes = [label.get_window_extent() for label in labels]
+                for (a, first), (b, second) in itertools.combinations(zip(labels, boxes, strict=True), 2):
+                    assert not first.padded(-1).overlaps(second), (plot.name, a.get_text(), b.get_text())
 
 
 def test_optimality_gaps_are_drawn_with_the_best_search_on_top() -> None:
@@ -130,9 +162,8 @@ def test_optimality_gaps_are_drawn_with_the_best_search_on_top() -> None:
     assert "gap" in ax.get_xlabel()
 
 
-def test_the_same_results_give_the_same_figures(tmp_path: Path) -> None:
-    evidence = with_published_ranks(gather(load_published(), ["accuracy"], n_resamples=50))
-    first, second = (write_report(evidence, tmp_path / name).read_text() for name in ("a", "b"))
+def test_the_same_results_give_the_same_figures(study_accuracy: Evidence, tmp_path: Path) -> None:
+    first, second = (write_report(study_accuracy, tmp_path / name).read_text() for name in ("a", "b"))
     assert first == second
 
 
@@ -227,19 +258,18 @@ def test_diverged_runs_are_shown_with_and_without(tmp_path: Path) -> None:
     assert rows.loc["as reported", "V_seed_share_within"] > rows.loc["without diverged runs", "V_seed_share_within"]
 
 
-def test_a_failure_while_writing_keeps_the_earlier_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    evidence = gather(load_published(), ["accuracy"], n_resamples=50)
-    before = write_report(evidence, tmp_path / "report").read_text()
-    broken = replace(evidence, subjects=())
+def test_a_failure_while_writing_keeps_the_earlier_report(study_accuracy: Evidence, tmp_path: Path) -> None:
+    before = write_report(study_accuracy, tmp_path / "report").read_text()
+    broken = replace(study_accuracy, subjects=())
     with pytest.raises(IndexError):
         write_report(broken, tmp_path / "report")
     assert (tmp_path / "report" / "report.html").read_text() == before
     assert [p.name for p in tmp_path.iterdir()] == ["report"]
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="is no report"):
-        write_report(evidence, tmp_path / "file")
+        write_report(study_accuracy, tmp_path / "file")
     with pytest.raises(RecordError, match="cannot be written"):
-        write_report(evidence, tmp_path / "file" / "report")
+        write_report(study_accuracy, tmp_path / "file" / "report")
 
 
 @pytest.mark.parametrize(
