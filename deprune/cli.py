@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -87,18 +87,34 @@ def _explain_override(error: BaseException) -> str:
     text = "\n".join(str(e) for e in (error, error.__cause__) if e)
     if found := re.search(r"Could not find '([\w/]+)/([^'/]*)'", text):
         group, option = found.groups()
-        options = [p.stem for p in (CONF_DIR / group).glob("*.yaml")]
-        return unknown_name(group, option, options)
+        return unknown_name(group, option, _options(group))
     if found := re.search(r"Could not override '([^']*)'", text):
         key = found.group(1)
+        group, _, setting = key.partition(".")
+        if options := [o for o in _options(group) if setting in OmegaConf.load(CONF_DIR / group / f"{o}.yaml")]:
+            return f"The {group} that was chosen has no key '{key}'; it belongs to {group}={' or '.join(options)}."
         return unknown_name("key", key, _known_keys())
+    if isinstance(error, OverrideParseException):
+        return (
+            f"The override '{error.override}' cannot be read; give <key>=<value>, in quotes where it holds brackets "
+            f"or spaces ({text.splitlines()[0]})."
+        )
+    if found := re.search(r"Ambiguous value for argument '(.*)'", text):
+        return f"Several values, as in '{found.group(1)}', make a grid; give -m before it, or [a,b] for a list."
     return text.split("\n")[0]
+
+
+def _options(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
 
 
 def _known_keys() -> list[str]:
     """Returns all keys that can be set on the command line."""
-    keys = [str(k) for k in OmegaConf.load(CONF_DIR / "config.yaml") if k not in ("defaults", "hydra")]
+    config = OmegaConf.load(CONF_DIR / "config.yaml")
+    keys = [str(k) for k in config if k not in ("defaults", "hydra")]
+    keys += [f"evaluator.{k!s}" for k in config.evaluator]
     for group in GROUPS:
-        for path in (CONF_DIR / group).glob("*.yaml"):
-            keys += [f"{group}.{k!s}" for k in OmegaConf.load(path) if k not in ("_target_", "defaults")]
+        for option in _options(group):
+            node = OmegaConf.load(CONF_DIR / group / f"{option}.yaml")
+            keys += [f"{group}.{k!s}" for k in node if k not in ("_target_", "defaults")]
     return [*GROUPS, *keys]

@@ -7,12 +7,12 @@ their types. `search`, `objective` and the corpus of `calib` are plug-ins, named
 from __future__ import annotations
 
 import dataclasses
+import pkgutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -121,10 +121,10 @@ def build_target(node: Any, protocol: type[T], where: str, also: Sequence[str] =
     """
     target = node.get("_target_")
     try:
-        cls = get_class(target)
+        cls = pkgutil.resolve_name(str(target))
     except Exception as error:
         raise ConfigError(f"The class '{target}' of {where}._target_ cannot be imported: {error}.") from error
-    if not issubclass(cls, protocol):
+    if not (isinstance(cls, type) and issubclass(cls, protocol)):
         raise ConfigError(f"The class '{target}' of {where}._target_ is not a {protocol.__name__}.")
     return build(OmegaConf.masked_copy(node, [k for k in node if k != "_target_"]), cls, where, also)
 
@@ -144,7 +144,7 @@ def build(node: Any, cls: type[T], where: str, also: Sequence[str] = ()) -> T:
     try:
         built = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), node))
     except OmegaConfBaseException as error:
-        reason = str(error).split("\n")[0]
+        reason = str(error).split("\n")[0].rstrip(".")
         raise ConfigError(f"The value of '{where}.{error.full_key or ''}' cannot be used: {reason}.") from error
     return cast(T, built)
 
@@ -163,14 +163,15 @@ def _typed(value: Any, kind: Any, where: str) -> Any:
 
 
 def _check_ranges(config: RunConfig) -> None:
-    at_least = {
+    at_least: dict[str, tuple[int | None, int]] = {
         "calib.n_samples": (config.calib.n_samples, 1),
-        "calib.seq_len": (config.calib.seq_len or 2, 2),
+        "calib.seq_len": (config.calib.seq_len, 2),
         "calib.seed": (config.calib.seed, 0),
         "seed": (config.seed, 0),
         "eval.batch_size": (config.eval.batch_size, 1),
-        "eval.limit": (config.eval.limit or 1, 1),
+        "eval.limit": (config.eval.limit, 1),
+        "eval.windows": (config.eval.windows, 1),
     }
     for where, (value, smallest) in at_least.items():
-        if value < smallest:
+        if value is not None and value < smallest:
             raise ConfigError(f"The value of '{where}' is {value}, but must be at least {smallest}.")

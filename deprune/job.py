@@ -19,7 +19,7 @@ from deprune.downstream import DownstreamEvaluator
 from deprune.efficiency import efficiency, measure_speed
 from deprune.errors import DepruneError
 from deprune.evaluator.evaluator import SubsetEvaluator
-from deprune.evaluator.store import EvaluationStore
+from deprune.evaluator.store import EvaluationStore, open_store
 from deprune.files import require_writable
 from deprune.fingerprint import digest_of, file_name_of
 from deprune.heldout import check_corpora, window_length
@@ -146,7 +146,6 @@ def _search(config: RunConfig, run: ResolvedRun, loaded: LoadedModel, calibratio
             raise AssertionError(f"the search {name_of(config.search)} returned {result.subset}, outside its space")
         problem.losses([result.subset])
     pruned, reference = evaluator.evaluate([result.subset, dense])
-    store.close()
     for which, evaluation in (("dense", reference), ("pruned", pruned)):
         if not math.isfinite(evaluation.loss):
             raise DepruneError(
@@ -175,7 +174,6 @@ def _accuracies(
     store = _store(config, run, loaded, error)
     evaluator = SubsetEvaluator(loaded.stacks, calibration, error, config.evaluator, store)
     pruned, dense = evaluator.losses([subset, BlockSubset(subset.n_blocks)])
-    store.close()
     return 1 - pruned, 1 - dense
 
 
@@ -191,7 +189,7 @@ def _store(config: RunConfig, run: ResolvedRun, loaded: LoadedModel, objective: 
         "objective": objective.identity(),
     }
     name = f"{file_name_of(config.model.label)}-{name_of(objective)}-{digest_of(context)}"
-    return EvaluationStore(config.results_dir / "evaluations" / name, fresh=config.force)
+    return open_store(config.results_dir / "evaluations" / name, fresh=config.force)
 
 
 def _evaluate(config: RunConfig, run: ResolvedRun, loaded: LoadedModel, search: SearchRun) -> EvaluationRun:

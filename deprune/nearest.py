@@ -19,5 +19,5 @@ def unknown_name(what: str, wrong: str, names: Iterable[str]) -> str:
     known = sorted(set(names))
     close = difflib.get_close_matches(wrong, known, cutoff=0.88) or difflib.get_close_matches(wrong, known)
     hint = f"; did you mean {' or '.join(close)}?" if close else "."
-    choices = f" Known: {', '.join(known)}." if len(known) <= MAX_LISTED else ""
+    choices = f" Known: {', '.join(known)}." if 0 < len(known) <= MAX_LISTED else ""
     return f"There is no {what} '{wrong}'{hint}{choices}"

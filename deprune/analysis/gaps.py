@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from deprune.errors import DataError
-from deprune.evaluator.store import EvaluationStore
+from deprune.evaluator.store import open_store
 from deprune.record import ResultStore, RunRecord
 from deprune.subset import BlockSubset, SearchSpace
 
@@ -29,9 +29,11 @@ def optimality_gaps(results_dir: Path) -> pd.DataFrame:
     the space), loss, best_loss, chance_loss (mean over the space), gap, rank (1 is the best subset).
 
     Raises:
-        DataError: There is no such run.
+        DataError: There is no run, or none such.
     """
     records = [r for r in ResultStore(results_dir).records() if not r.is_dense]
+    if not records:
+        raise DataError(f"There are no runs of pruned models in {results_dir}; give the results_dir of a sweep.")
     rows = [row for record in records if (row := _gap(record, results_dir / "evaluations")) is not None]
     if not rows:
         raise DataError(
@@ -70,15 +72,10 @@ def _gap(record: RunRecord, evaluations: Path) -> dict[str, object] | None:
     }
 
 
-@lru_cache(maxsize=1)
-def _store(folder: Path) -> EvaluationStore:
-    return EvaluationStore(folder)
-
-
 @lru_cache(maxsize=64)
 def _losses(folder: Path, samples: str, budget: int) -> dict[tuple[int, ...], float]:
     """Returns the losses of all subsets of a size that are known on all of some samples."""
-    store = _store(folder)
+    store = open_store(folder)
     keys = store.keys_of(samples) or []
     found = {}
     for bits in store.subsets():

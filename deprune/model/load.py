@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -158,23 +160,16 @@ def load_model(config: ModelConfig, device: str, dtype: str) -> LoadedModel:
     facts = read_facts(config)
     if not sys.stderr.isatty():
         disable_progress_bar()
-    try:
-        with hub_errors(f"model {config.path}"):
-            model: Any = AutoModelForCausalLM.from_pretrained(
-                config.source,
-                revision=config.revision or "main",
-                dtype=dtype,
-                trust_remote_code=config.trust_remote_code,
-                use_safetensors=True,
-                device_map=config.device_map,
-            )
-            tokenizer = load_tokenizer(config)
-    except (OSError, ValueError, SafetensorError) as error:
-        reason = str(error).split("\n")[0]
-        raise UnsupportedModelError(
-            f"{config.path} cannot be loaded as a decoder-only language model with safetensors weights (pickled "
-            f"ones can run code and are refused): {reason}"
-        ) from error
+    with _readable(config, "weights", "; they must be safetensors of a decoder, for pickled ones can run code"):
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            config.source,
+            revision=config.revision or "main",
+            dtype=dtype,
+            trust_remote_code=config.trust_remote_code,
+            use_safetensors=True,
+            device_map=config.device_map,
+        )
+    tokenizer = load_tokenizer(config)
     if config.device_map is not None:
         return LoadedModel(facts, (BlockStack(model),), tokenizer, dtype)
     first, *others = devices_of(device)
@@ -189,10 +184,16 @@ def devices_of(device: str) -> list[str]:
 
 @lru_cache(maxsize=8)
 def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
-    """Returns the tokenizer of a model."""
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-        config.source, revision=config.revision or "main", trust_remote_code=config.trust_remote_code
-    )
+    """Returns the tokenizer of a model.
+
+    Raises:
+        DataError: The Hub does not give it.
+        UnsupportedModelError: It cannot be read.
+    """
+    with _readable(config, "tokenizer"):
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            config.source, revision=config.revision or "main", trust_remote_code=config.trust_remote_code
+        )
     return tokenizer
 
 
@@ -226,15 +227,24 @@ def resolve_dtype(dtype: str, device: str) -> str:
 
 
 def _settings(config: ModelConfig) -> PretrainedConfig:
-    try:
+    with _readable(config, "config.json"):
         settings: PretrainedConfig = AutoConfig.from_pretrained(
             config.source, revision=config.revision or "main", trust_remote_code=config.trust_remote_code
         )
-    except ValueError as error:
-        if "trust_remote_code" not in str(error):
-            raise
-        raise UnsupportedModelError(
-            f"The model {config.path} runs Python code from its repository; read that code, then allow it with "
-            "model.trust_remote_code=true."
-        ) from error
     return settings
+
+
+@contextmanager
+def _readable(config: ModelConfig, part: str, remark: str = "") -> Iterator[None]:
+    """Turns what transformers says of a part of a model that it cannot read into one sentence."""
+    try:
+        with hub_errors(f"model {config.path}"):
+            yield
+    except (OSError, ValueError, SafetensorError) as error:
+        if "trust_remote_code" in str(error):
+            raise UnsupportedModelError(
+                f"The model {config.path} runs Python code from its repository; read that code, then allow it with "
+                "model.trust_remote_code=true."
+            ) from error
+        reason = str(error).strip().split("\n")[0].rstrip(".")
+        raise UnsupportedModelError(f"The {part} of {config.path} cannot be loaded ({reason}){remark}.") from error

@@ -39,7 +39,8 @@ class BayesianOptimisation(Search):
     Deviations: unstated there, we chose kernel and mean; a and b by least squares and ρ by maximum
     likelihood on a grid, anew at every trial; the one-shot subset as the first trial; and as
     proposals all swaps and some random double swaps of the best subsets so far, and draws from
-    the prior p_i ∝ exp(−z(s_i)/τ). No subset is proposed twice.
+    the prior p_i ∝ exp(−z(s_i)/τ), or all subsets where there are no more than that. No subset is
+    proposed twice.
     Cost: N + trials evaluations.
 
     Attributes:
@@ -73,6 +74,8 @@ class BayesianOptimisation(Search):
 
 def _proposals(known: Mapping[BlockSubset, float], prior: BlockPrior, rng: np.random.Generator) -> list[BlockSubset]:
     """Returns subsets near the best ones and from the prior that were not evaluated."""
+    if prior.space.size <= N_BEST * DOUBLE_SWAPS + DRAWS:
+        return [s for s in prior.space.subsets() if s not in known]
     best = sorted(known, key=lambda s: (known[s], s))[:N_BEST]
     near = [neighbour for s in best for neighbour in prior.space.neighbours(s)]
     farther = [prior.space.swap_randomly(s, 2, rng) for s in best for _ in range(DOUBLE_SWAPS)]

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deprune.errors import RecordError
-from deprune.evaluator.store import EvaluationStore
+from deprune.evaluator.store import EvaluationStore, open_store
 from deprune.evaluator.trie import count_prefixes
 from deprune.record import read_record
 from deprune.subset import BlockSubset
@@ -25,7 +25,7 @@ KEYS = ["a", "b", "c"]
 WRITER = """
 import sys
 from pathlib import Path
-from deprune.evaluator.store import EvaluationStore
+from deprune.evaluator.store import EvaluationStore, open_store
 store, writer, count = EvaluationStore(Path(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3])
 for i in range(count):
     store.put(f"{writer}-{i}", ["a", "b", "c"], [writer + i / 7] * 3, [1.0] * 3)
@@ -37,7 +37,6 @@ def write_some(folder: Path, n: int = 4) -> None:
     store = EvaluationStore(folder)
     for i in range(n):
         store.put(f"s{i}", KEYS, [i + 0.1, i + 0.2, i + 0.3], [1.0, 2.0, 3.0])
-    store.close()
 
 
 def test_what_is_put_is_read_by_others_to_the_bit(tmp_path: Path) -> None:
@@ -144,3 +143,25 @@ def test_counts_of_three_jobs_that_share_a_store(sweep: Command, tmp_path: Path)
     known = more.subset == oneshot.subset or set(greedy.removed[:2]) <= set(more.removed)
     assert counts[2]["computed"] == 12 + 2
     assert counts[2]["sample_evaluations"] == (12 + 2) * 4 * n - (12 + 1 + known) * n
+
+
+def test_jobs_of_one_process_read_what_is_new_and_write_one_shard(tmp_path: Path) -> None:
+    write_some(tmp_path, n=2)
+    first = open_store(tmp_path)
+    first.put("own", KEYS, [1.0] * 3, [1.0] * 3)
+    write_some(tmp_path, n=3)
+    second = open_store(tmp_path)
+    second.put("own too", KEYS, [1.0] * 3, [1.0] * 3)
+    assert second is first
+    assert {*second.subsets()} == {"s0", "s1", "s2", "own", "own too"} == {*EvaluationStore(tmp_path).subsets()}
+    assert len(list(tmp_path.glob("*.jsonl"))) == 3
+    assert open_store(tmp_path, fresh=True).subsets() == []
+
+
+def test_a_kept_store_whose_files_were_removed_is_read_anew(tmp_path: Path) -> None:
+    open_store(tmp_path).put("0", KEYS, [1.0] * 3, [1.0] * 3)
+    for shard in tmp_path.glob("*.jsonl"):
+        shard.unlink()
+    assert open_store(tmp_path).subsets() == []
+    open_store(tmp_path).put("1", KEYS, [1.0] * 3, [1.0] * 3)
+    assert EvaluationStore(tmp_path).subsets() == ["1"]

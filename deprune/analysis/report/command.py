@@ -57,6 +57,6 @@ def parse(cfg: DictConfig) -> Options:
     try:
         options: Options = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Options), cfg))  # type: ignore[assignment]
     except OmegaConfBaseException as error:
-        reason = str(error).split("\n")[0]
+        reason = str(error).split("\n")[0].rstrip(".")
         raise ConfigError(f"The value of '{error.full_key}' cannot be used: {reason}.") from error
     return options
