@@ -42,7 +42,7 @@ def test_it_runs_on_another_sweep(sweep_here: Command, tmp_path: Path) -> None:
     resources = {"metadata": {"path": str(tmp_path / "notebooks")}}
     NotebookClient(notebook, timeout=300, resources=resources).execute()
     printed = text_of(notebook)
-    found = decompose(load(tmp_path / "results"), "accuracy")
+    found = decompose(load(tmp_path / "results"), "accuracy", over_items=True)
     assert str(found.ratio) in printed
     assert f"{found.headline.set_index('quantity').loc['V_C', 'variance']:.3f}" in printed
     assert "12 runs read; left out: nothing." in printed
