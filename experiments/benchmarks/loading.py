@@ -26,10 +26,11 @@ from deprune.analysis import decompose, load
 from deprune.analysis.consensus import consensus, dispersion
 from deprune.analysis.patterns import decompose_patterns
 from deprune.analysis.ranks import perplexity_against_accuracy
-from deprune.record import MetricRow, RunRecord
+from deprune.record import SCHEMA_VERSION, MetricRow, RunRecord
 
 N_ANALYSED = 2000
 N_BLOCKS = 32
+N_ITEMS = 1000
 TASKS = ("hellaswag", "winogrande", "arc_easy", "arc_challenge", "piqa", "boolq")
 CORPORA = ("wikitext2", "c4", "lambada")
 
@@ -50,12 +51,12 @@ def make_record(number: int, cell: tuple[str, int, str, str, str, int], rng: np.
     model, budget, dataset, objective, search, seed = cell
     removed = tuple(int(b) for b in rng.choice(N_BLOCKS, budget, replace=False))
     bits = "".join("1" if b in removed else "0" for b in range(N_BLOCKS))
-    accuracy = float(rng.uniform(0.4, 0.7))
+    accuracy = int(rng.integers(400, 700)) / N_ITEMS
     scores = [(task, metric, accuracy) for task in TASKS for metric in ("acc", "acc_norm")]
     scores += [(corpus, "log_perplexity", 3 - accuracy) for corpus in CORPORA]
     metrics = tuple(
         MetricRow(
-            task=task, metric=metric, value=value, stderr=0.01, dense_value=0.7, dense_stderr=0.01, n_items=1000,
+            task=task, metric=metric, value=value, stderr=0.01, dense_value=0.7, dense_stderr=0.01, n_items=N_ITEMS,
             item_set=f"{task:16}", version="1.0", higher_is_better=metric != "log_perplexity",
         )
         for task, metric, value in scores
@@ -66,7 +67,8 @@ def make_record(number: int, cell: tuple[str, int, str, str, str, int], rng: np.
     settings = {"name": search, "seed": None, "protect_first": 0, "protect_last": 0}
     draw = f"{dataset}/seed {seed}/{model}"
     return RunRecord(
-        run_id=f"{number:016x}", identity={"search": settings, "budget": budget, "eval": {"limit": None}},
+        schema_version=SCHEMA_VERSION, run_id=f"{number:016x}",
+        identity={"search": settings, "budget": budget, "eval": {"limit": None}},
         model=model, model_path=f"owner/{model}", model_revision="0" * 40, n_blocks=N_BLOCKS, calib_dataset=dataset,
         calib_config="", calib_samples=64, calib_seq_len=2048, calib_tokens=131072, calib_seed=seed,
         calib_sample_id=draw, calib_token_hash="0" * 16, draw_id=draw, objective=objective, unit="nat/token",
