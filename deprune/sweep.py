@@ -1,4 +1,4 @@
-"""The command line: one job, or with `-m` a grid of jobs.
+"""The command that runs one job, or with -m a grid of jobs.
 
 python -m deprune.sweep -m calib=c4,wikitext search=greedy,oneshot
 """

@@ -18,6 +18,10 @@ from deprune.outcome import Outcome, read_outcomes, stopped_by
 from deprune.record import ResultStore, RunRecord
 
 
+MAX_ROWS = 100
+"""Runs that a person reads in a terminal."""
+
+
 class SummaryTable(Callback):
     """Prints what the jobs of a command gave, and exits with 1 if any of them failed or was interrupted."""
 
@@ -40,7 +44,10 @@ def _conclude(sweep_folder: Path, results_dir: Path) -> None:
     store, console = ResultStore(results_dir), Console()
     run_ids = dict.fromkeys(o.run_id for o in outcomes if o.run_id is not None and o.status in ("done", "found"))
     records = [r for r in map(store.get, run_ids) if r is not None]
-    if records:
+    if len(records) > MAX_ROWS:
+        text = f"{len(records):,} runs are too many for a table; python -m deprune.analyze results_dir={results_dir}"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+    elif records:
         console.print(summary_table(records))
     _print_counts(console, outcomes, results_dir)
     # Hydra swallows exceptions of callbacks, but not these.
@@ -55,7 +62,7 @@ def _print_counts(console: Console, outcomes: list[Outcome], results_dir: Path) 
     counts = Counter(o.status for o in outcomes)
     rare = {"skipped": "left out", "interrupted": "interrupted", "running": "killed"}
     if counts["found"] == len(outcomes):
-        text = f"Nothing left to do: all {len(outcomes)} jobs have their records (force=true recomputes)."
+        text = f"Nothing left to do: all {len(outcomes):,} jobs have their records (force=true recomputes)."
     else:
         text = f"Jobs: {counts['done']} done, {counts['found']} found done before, {counts['failed']} failed"
         text += "".join(f", {counts[status]} {word}" for status, word in rare.items() if counts[status]) + "."

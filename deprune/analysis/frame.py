@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from deprune.analysis.archive import folder_of
 from deprune.analysis.reading import (
     EXCLUDED,
     FACTORS,
@@ -106,7 +107,7 @@ def load(results_dir: Path | str, sweep: str | None = None, where: Mapping[str, 
     """Reads the records of a results folder.
 
     Args:
-        results_dir: The folder that sweeps write to.
+        results_dir: The folder that sweeps write to, or an archive of one (`deprune.archive`).
         sweep: Name of a folder below `sweeps/`; only its runs are read. By default all.
         where: Factor -> level or levels to keep.
 
@@ -114,7 +115,7 @@ def load(results_dir: Path | str, sweep: str | None = None, where: Mapping[str, 
         DataError: The folder or the sweep does not exist, or no record can be used.
         AnalysisError: `where` names something that does not exist.
     """
-    folder = Path(results_dir)
+    folder = folder_of(Path(results_dir))
     members = None if sweep is None else members_of(folder, sweep)
     runs, scores, left_out = read_records(record_files(folder, "record.json", members))
     failures = read_failures(folder, members)
