@@ -84,26 +84,69 @@ def perplexity_against_accuracy(
 
     Returns:
         One row per model, budget and calibration configuration: number of `searches` and of `distinct`
-        subsets, `spearman` and `kendall` with exact `p_spearman` and `p_kendall`, and `p_holm`, Spearman's
-        over all conditions. Seeds are averaged before ranking.
+        subsets, `spearman` and `kendall` with exact `p_spearman` and `p_kendall`, `p_holm`, Spearman's over all
+        conditions, and for both responses the `variance_` between the ranked means with what of it is `noise_` of
+        draws (missing for one seed). Seeds are averaged before ranking.
     """
     rows = []
-    for key, means in _means_by_condition(results, perplexity, accuracy):
+    for key, group, means in _conditions(results, perplexity, accuracy):
         ranked = means[~means["is_copy"]] if drop_copies else means
         rho, p_rho = rank_correlation(ranked["lower"].tolist(), (-ranked["higher"]).tolist())
         tau, p_tau = rank_correlation(ranked["lower"].tolist(), (-ranked["higher"]).tolist(), "kendall")
-        row = dict(zip(CONDITION, key, strict=True)) | {
-            "searches": len(means),
-            "distinct": int((~means["is_copy"]).sum()),
-        }
-        rows.append(row | {"spearman": rho, "p_spearman": p_rho, "kendall": tau, "p_kendall": p_tau})
+        row = dict(zip(CONDITION, key, strict=True))
+        row |= {"searches": len(means), "distinct": int((~means["is_copy"]).sum())}
+        row |= {"spearman": rho, "p_spearman": p_rho, "kendall": tau, "p_kendall": p_tau}
+        for name, column in (("perplexity", "lower"), ("accuracy", "higher")):
+            of_ranked = group[group["search"].isin(ranked.index)]
+            row[f"variance_{name}"], row[f"noise_{name}"] = variance_and_noise(of_ranked, column)
+        rows.append(row)
     return _adjusted(pd.DataFrame(rows), "p_spearman", "p_holm", "holm")
 
 
-def _means_by_condition(
+def variance_and_noise(runs: pd.DataFrame, response: str) -> tuple[float, float]:
+    """Returns the variance between the searches' means over seeds, and what of it is noise of draws.
+
+    What a draw does to all searches alike is in neither: the noise is the mean square of search × seed. NaN unless two
+    searches or more have the same two seeds or more.
+
+    Args:
+        runs: With `search`, `calib_seed`, and the response.
+        response: Name of a column.
+    """
+    table = runs.pivot_table(response, "search", "calib_seed", observed=True).dropna().to_numpy()
+    n_searches, n_seeds = table.shape
+    if n_searches < 2 or n_seeds < 2:
+        return math.nan, math.nan
+    means = table.mean(axis=1)
+    rest = table - means[:, None] - table.mean(axis=0) + table.mean()
+    return float(means.var(ddof=1)), float((rest**2).sum()) / ((n_searches - 1) * (n_seeds - 1)) / n_seeds
+
+
+def ceiling(ranks: pd.DataFrame) -> float:
+    """Returns the correlation that the noise of draws would leave of a perfect one, pooled over conditions.
+
+    It is the root of the product of the two reliabilities, each 1 − noise / variance (Spearman's attenuation). Single
+    conditions have too few searches for it.
+
+    Args:
+        ranks: As of `perplexity_against_accuracy`.
+
+    Returns:
+        From 0 to 1; NaN where no condition has two seeds.
+    """
+    if "noise_accuracy" not in ranks:
+        return math.nan
+    sums = ranks.filter(regex="^(variance|noise)_").dropna().sum()
+    pairs = [(sums[f"variance_{name}"], sums[f"noise_{name}"]) for name in ("perplexity", "accuracy")]
+    return math.sqrt(
+        math.prod(max(1 - noise / variance, 0.0) if variance > 0 else math.nan for variance, noise in pairs)
+    )
+
+
+def _conditions(
     results: Results, perplexity: str, accuracy: str
-) -> Iterator[tuple[tuple[Hashable, ...], pd.DataFrame]]:
-    """Yields both responses of every search in a condition, and whether another search found the same subsets."""
+) -> Iterator[tuple[tuple[Hashable, ...], pd.DataFrame, pd.DataFrame]]:
+    """Yields the runs of a condition, and their means by search with whether another found the same subsets."""
     lower, higher = response(results, perplexity).values, response(results, accuracy).values
     frame = results.runs.assign(lower=lower, higher=higher)
     frame = frame[~frame["is_dense"] & frame["lower"].notna() & frame["higher"].notna()]
@@ -111,12 +154,12 @@ def _means_by_condition(
         means = group.groupby("search", observed=True).agg(
             lower=("lower", "mean"), higher=("higher", "mean"), subsets=("subset", lambda s: tuple(sorted(s.dropna())))
         )
-        yield key, means.assign(is_copy=(means["subsets"].str.len() > 0) & means["subsets"].duplicated())
+        yield key, group, means.assign(is_copy=(means["subsets"].str.len() > 0) & means["subsets"].duplicated())
 
 
 def mean_rank_correlation(results: Results) -> tuple[float, float]:
     """Returns `mean_correlation` of perplexity and accuracy over conditions, equal subsets counting once."""
-    conditions = (means[~means["is_copy"]] for _, means in _means_by_condition(results, "log perplexity", "accuracy"))
+    conditions = (means[~means["is_copy"]] for *_, means in _conditions(results, "log perplexity", "accuracy"))
     return mean_correlation([(m["lower"].tolist(), (-m["higher"]).tolist()) for m in conditions if len(m) > 2])
 
 

@@ -73,6 +73,12 @@ def test_where_draws_drown_everything(tmp_path: Path) -> None:
     assert three.verdict == "undecided"
 
 
+def test_ranks_of_noise_are_no_evidence_of_disagreement(tmp_path: Path) -> None:
+    *_, four = verdicts(tmp_path, Truth(calibration=1, search=0, draw=0.1, run=1), {"calib_seed": range(2)})
+    assert four.verdict == "undecided"
+    assert "too little from noise to be ranked" in four.parts[0].reason
+
+
 def test_no_effect_at_all_is_not_called_supported(tmp_path: Path) -> None:
     one, *_ = verdicts(tmp_path, Truth(calibration=0, search=2, draw=0.3), {"calib_seed": range(8)})
     assert one.verdict == "not supported"

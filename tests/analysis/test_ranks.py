@@ -15,10 +15,12 @@ from scipy import stats
 from deprune.analysis.published import read_table
 from deprune.analysis.ranks import (
     agreement_between_calibrations,
+    ceiling,
     mean_correlation,
     mean_rank_correlation,
     perplexity_against_accuracy,
     rank_correlation,
+    variance_and_noise,
 )
 
 small_ints = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=3, max_size=5)
@@ -60,6 +62,25 @@ def test_figure_2_of_the_study() -> None:
     )
     assert mean == pytest.approx(np.mean([-0.7778, -0.0769, -0.1273, -0.4182, -0.4643, 0.1111]), abs=1e-4)
     assert p < 0.15
+
+
+def test_the_ceiling_is_what_noise_leaves_of_a_perfect_correlation() -> None:
+    """Both responses follow one truth; draws that move all searches alike do not count as noise."""
+    rng = np.random.default_rng(0)
+    truth = rng.standard_normal((400, 6))
+    levels = pd.MultiIndex.from_product([range(6), range(3)], names=["search", "calib_seed"])
+    values, rows = {}, [{} for _ in range(400)]  # type: ignore[var-annotated]
+    for name, noise in (("perplexity", 0.5), ("accuracy", 1.5)):
+        of_draws = 5 * rng.standard_normal((400, 1, 3))
+        values[name] = truth[:, :, None] + of_draws + noise * rng.standard_normal((400, 6, 3))
+        for row, table in zip(rows, values[name], strict=True):
+            runs = pd.DataFrame({"value": table.ravel()}, index=levels).reset_index()
+            row[f"variance_{name}"], row[f"noise_{name}"] = variance_and_noise(runs, "value")
+    means = [v.mean(axis=2) - v.mean(axis=(1, 2))[:, None] for v in values.values()]
+    correlation = np.corrcoef(means[0].ravel(), means[1].ravel())[0, 1]
+    assert correlation == pytest.approx(1 / np.sqrt((1 + 0.5**2 / 3) * (1 + 1.5**2 / 3)), abs=0.03)
+    assert ceiling(pd.DataFrame(rows)) == pytest.approx(correlation, abs=0.03)
+    assert np.isnan(variance_and_noise(runs[runs["calib_seed"] == 0], "value")).all()
 
 
 def test_ranks_of_a_sweep_and_copies() -> None:

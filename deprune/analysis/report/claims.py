@@ -18,6 +18,7 @@ from statsmodels.stats.multitest import multipletests
 
 from deprune.analysis.headline import NO_INTERVAL, NOT_IDENTIFIED, VERDICTS, Ratio
 from deprune.analysis.patterns import Patterns
+from deprune.analysis.ranks import ceiling
 from deprune.analysis.report.evidence import Evidence
 from deprune.analysis.report.subject import INCREASE, Subject
 
@@ -50,7 +51,7 @@ RULES = (
     f"interval lies within ±log {COMPARABLE:g} (not supported: outside). With one calibration seed V_C holds the noise "
     "of draws, and there is no verdict.",
     f"Claim 4: the interval of the mean Spearman correlation is below {ALIKE} (not supported: above); the searches are "
-    "taken as given, and conditions as independent.",
+    f"taken as given, and conditions as independent. Undecided where the noise of draws alone limits it to {ALIKE}.",
 )
 
 
@@ -277,6 +278,11 @@ def _ranks_differ(evidence: Evidence) -> Part:
     )
     if not math.isnan(evidence.mean_rank_p):
         numbers += f" (no agreement anywhere: p = {evidence.mean_rank_p:.2g}, by permutation)"
+    limit = ceiling(evidence.ranks)
+    if not math.isnan(limit):
+        numbers += f"; the noise of draws limits it to {limit:.2f}"
+    if limit < ALIKE:
+        return Part(name, UNDECIDED, f"Searches differ too little from noise to be ranked: {numbers}.")
     if mean + width < ALIKE:
         return Part(name, SUPPORTED, f"The ranks do not agree: {numbers}.")
     if mean - width > ALIKE:
