@@ -114,7 +114,7 @@ def _subject(part: Results, name: str, title: str, notes: tuple[str, ...], n_res
         spread=spread_across_searches(part, name),
         costs=_costs(part, name),
         dense=dense,
-        sensitivity=sensitivity(part, found, n_resamples) if found else pd.DataFrame(),
+        sensitivity=sensitivity(part, found, n_resamples) if found and " of " not in name else pd.DataFrame(),
     )
 
 

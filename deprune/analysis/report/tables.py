@@ -130,7 +130,8 @@ def _variance_tables(evidence: Evidence) -> Iterator[Table]:
         yield Table(f"variance_{name}", "variance", caption, _by_subject(evidence, _part(name)))
     caption = (
         "Range of shares and of the log ratio when one level of a factor is left out; for the search, whose levels "
-        "could be others, with the jackknife standard error."
+        "could be others, with the jackknife standard error. Items are taken as they are; "
+        "a log ratio exists only where both variances are positive, at so many levels."
     )
     yield Table("variance_leave_one_out_range", "variance", caption, _by_subject(evidence, _ranges))
     caption = "Other readings of the same runs: does the answer hang on a choice?"
@@ -169,7 +170,9 @@ def _ratio(subject: Subject) -> pd.DataFrame:
 
 
 def _ranges(subject: Subject) -> pd.DataFrame:
-    return ranges_without_one(subject.decomposition.leave_one_out) if subject.decomposition else pd.DataFrame()
+    if subject.is_part or subject.decomposition is None:
+        return pd.DataFrame()
+    return ranges_without_one(subject.decomposition.leave_one_out)
 
 
 def _gains(subject: Subject) -> pd.DataFrame:
