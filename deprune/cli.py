@@ -18,6 +18,7 @@ from deprune.errors import DepruneError
 from deprune.interruption import Interrupted, interruptible
 from deprune.nearest import unknown_name
 from deprune.redaction import redact
+from deprune.workers import missing_launcher
 
 CONF_DIR = next(
     folder for folder in (Path(__file__).parent / "conf", Path(__file__).parents[1] / "conf") if folder.is_dir()
@@ -47,6 +48,7 @@ def plain_errors() -> Iterator[None]:
     logging.raiseExceptions = wants_tracebacks()  # a log file on a full disk is no reason for tracebacks
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if not sys.stderr.isatty():
         for variable in ("TQDM_DISABLE", "HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
             os.environ.setdefault(variable, "1")
@@ -85,6 +87,8 @@ def _explain_override(error: BaseException) -> str:
     if isinstance(error, MissingMandatoryValue):
         return f"The key '{error.full_key}' needs a value; give one with {error.full_key}=<value>."
     text = "\n".join(str(e) for e in (error, error.__cause__) if e)
+    if missing := missing_launcher(text):
+        return missing
     if found := re.search(r"Could not find '([\w/]+)/([^'/]*)'", text):
         group, option = found.groups()
         options = [p.stem for p in (CONF_DIR / group).glob("*.yaml")]
