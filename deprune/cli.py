@@ -75,6 +75,8 @@ def _explanation(error: BaseException) -> str:
         return str(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _explain_override(error)
+    if missing := missing_launcher(str(error)):
+        return missing
     cause = error.__cause__ if isinstance(error.__cause__, OSError) else error  # logging wraps the log file's
     if isinstance(cause, OSError) and cause.filename:
         return f"{cause.filename} cannot be used: {cause.strerror}; choose another folder with results_dir=<folder>."
@@ -87,8 +89,6 @@ def _explain_override(error: BaseException) -> str:
     if isinstance(error, MissingMandatoryValue):
         return f"The key '{error.full_key}' needs a value; give one with {error.full_key}=<value>."
     text = "\n".join(str(e) for e in (error, error.__cause__) if e)
-    if missing := missing_launcher(text):
-        return missing
     if found := re.search(r"Could not find '([\w/]+)/([^'/]*)'", text):
         group, option = found.groups()
         options = [p.stem for p in (CONF_DIR / group).glob("*.yaml")]

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 
 from deprune.interruption import handle_by
 from deprune.outcome import read_outcomes, running_here, stop
-from deprune.workers import runs_in_this_process
+from deprune.workers import runs_in_this_process, start_ray
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,7 @@ class Grid(Callback):
         with flag_override(config.hydra, ["readonly", "struct"], [False, False]):
             config.hydra.overrides.task = in_grid_order(cast(list[str], overrides))
         if not runs_in_this_process(config):
+            start_ray(config)
             tell_jobs_at_signals(Path(config.hydra.sweep.dir))
 
 

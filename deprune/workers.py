@@ -27,13 +27,24 @@ def runs_in_this_process(config: DictConfig) -> bool:
     return str(launcher._target_).endswith("BasicLauncher")
 
 
+def start_ray(config: DictConfig) -> None:
+    """Starts or joins the cluster of Ray's launcher, where that is the one, earlier than the launcher does.
+
+    Ray takes SIGTERM for itself when it starts; after this it can be handled again.
+    """
+    if str(config.hydra.launcher._target_).endswith("RayLauncher"):
+        from hydra_plugins.hydra_ray_launcher import _launcher_util
+
+        _launcher_util.start_ray(config.hydra.launcher.ray.init)
+
+
 def missing_launcher(message: str) -> str | None:
     """Returns the sentence for a launcher that is not installed, or None where Hydra's message is about something else.
 
     Args:
         message: What Hydra says of an error.
     """
-    found = re.search(r"Error locating target 'hydra_plugins\.hydra_(\w+)_launcher", message)
+    found = re.search(r"Unknown plugin class : 'hydra_plugins\.hydra_(\w+)_launcher", message)
     return f"This launcher is not installed; add it with: pip install 'deprune[{found[1]}]'." if found else None
 
 
