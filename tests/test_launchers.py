@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ import torch
 from deprune import workers
 from deprune.record import read_record
 from tests.conftest import ROOT, Command
-from tests.test_faults import SWEEP, n_evaluations, outputs, start
+from tests.test_faults import SWEEP as SLOW_SWEEP
+from tests.test_faults import n_evaluations, outputs, start
 
+SWEEP = [override for override in SLOW_SWEEP if not override.startswith("evaluator.")]
 N_JOBS = 12
 N_WORKERS = 2
 SLURM = ROOT / "experiments" / "cluster" / "single_node_slurm.sh"
@@ -82,7 +85,7 @@ def test_a_launcher_that_is_not_installed(sweep_here: Command) -> None:
 def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the basic launcher finds."""
     folder = tmp_path_factory.mktemp("basic")
-    process = start(folder)
+    process = start(folder, SWEEP)
     process.join(120)
     assert process.exitcode == 0, (folder / "output.txt").read_text()
     found = outputs(folder)
@@ -93,7 +96,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.mark.slow
 def test_two_sweeps_at_once_share_what_they_compute(tmp_path: Path, expected: dict[str, Any]) -> None:
     backwards = [*SWEEP[:1], "search=random,greedy,oneshot", "budget=3,2", "calib=narratives,facts", *SWEEP[4:]]
-    processes = [start(tmp_path), start(tmp_path, backwards)]
+    processes = [start(tmp_path, SWEEP), start(tmp_path, backwards)]
     for process in processes:
         process.join(120)
         assert process.exitcode == 0, (tmp_path / "output.txt").read_text()
@@ -102,7 +105,7 @@ def test_two_sweeps_at_once_share_what_they_compute(tmp_path: Path, expected: di
     assert max(counts.values()) <= len(processes)
     assert counts.total() < 1.5 * len(counts), "neither waited for, nor repeated, much of the other's work"
     records = [read_record(path) for path in tmp_path.glob("results/runs/*/record.json")]
-    assert sum(record.measured.evaluations["damaged_lines"] for record in records) == 0
+    assert sum(record.measured["evaluations"]["damaged_lines"] for record in records) == 0
 
 
 @pytest.mark.slow
@@ -121,8 +124,8 @@ def test_workers_find_the_same_and_keep_their_model(
     assert done.code == 0, done.err
     assert "Warning" not in done.err
     assert outputs(tmp_path) == expected
-    seconds = [read_record(path).measured.seconds for path in tmp_path.glob("results/runs/*/record.json")]
-    assert 1 <= sum(phase["model"] > 0.02 for phase in seconds) <= N_WORKERS
+    seconds = [read_record(path).measured["seconds"] for path in tmp_path.glob("results/runs/*/record.json")]
+    assert 1 <= sum(phase["model"] > 0.02 for phase in seconds) <= N_JOBS // 2, "Ray may replace a worker"
 
 
 @pytest.mark.slow
@@ -130,6 +133,13 @@ def test_submitit_on_this_machine_finds_the_same(tmp_path: Path, sweep: Command,
     done = sweep(*SWEEP, "hydra/launcher=submitit_local")
     assert done.code == 0, done.err
     assert outputs(tmp_path) == expected
+
+
+def wait_for(event: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not event():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -152,3 +162,21 @@ def test_slurm_finds_the_same_and_interrupts(
     done = sweep(*SWEEP, "hydra/launcher=submitit_slurm")
     assert done.code == 0, done.err
     assert outputs(tmp_path) == expected
+
+    def statuses() -> list[str]:
+        outcomes = tmp_path.glob("cancelled/sweeps/*/*/outcome.json")
+        return [json.loads(path.read_text())["status"] for path in outcomes]
+
+    longer = ["-m", "search=exhaustive", "budget=5,6", "calib=facts", *SWEEP[4:], "hydra/launcher=submitit_slurm"]
+    command = subprocess.Popen(
+        [sys.executable, "-m", "deprune.sweep", *longer, "results_dir=cancelled"],
+        cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        wait_for(lambda: statuses() == ["running"] * 2)
+        subprocess.run(["scancel", "--state=RUNNING"], check=True)
+        out, _ = command.communicate(timeout=60)
+    finally:
+        command.kill()
+    assert command.returncode == 128 + signal.SIGTERM, out
+    assert statuses() == ["interrupted"] * 2

@@ -21,6 +21,8 @@ install_packages() {
         apt-get -qq install --yes --no-install-recommends slurmctld slurmd slurm-client munge >"$folder/install.log"
 }
 
+is_up() { [[ $(timeout 5 sinfo --noheader --format=%T 2>/dev/null) =~ ^(idle|mixed|allocated)$ ]]; }
+
 configure() {
     local host
     host=$(hostname -s)
@@ -44,7 +46,7 @@ SlurmctldPidFile=$folder/slurmctld.pid
 SlurmdPidFile=$folder/slurmd.pid
 SlurmctldLogFile=$folder/slurmctld.log
 SlurmdLogFile=$folder/slurmd.log
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc)
+NodeName=$host NodeAddr=127.0.0.1 CPUs=$(env -u OMP_NUM_THREADS nproc)
 PartitionName=all Nodes=$host Default=YES MaxTime=INFINITE
 CONF
 }
@@ -52,13 +54,17 @@ CONF
 start() {
     mkdir -p "$folder"
     install_packages
+    if [[ -e $SLURM_CONF ]] && is_up; then
+        echo "export SLURM_CONF=$SLURM_CONF"
+        return
+    fi
     configure
     munged --key-file="$folder/munge.key" --socket="$folder/munge.socket" --pid-file="$folder/munged.pid" \
         --log-file="$folder/munged.log" --seed-file="$folder/munged.seed"
     slurmctld
     slurmd
     for _ in $(seq 100); do
-        if [[ $(sinfo --noheader --format=%T 2>/dev/null) == idle ]]; then
+        if is_up; then
             echo "export SLURM_CONF=$SLURM_CONF"
             return
         fi
