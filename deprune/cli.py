@@ -18,6 +18,7 @@ from deprune.errors import DepruneError
 from deprune.interruption import Interrupted, interruptible
 from deprune.nearest import unknown_name
 from deprune.redaction import redact
+from deprune.workers import missing_launcher
 
 CONF_DIR = next(
     folder for folder in (Path(__file__).parent / "conf", Path(__file__).parents[1] / "conf") if folder.is_dir()
@@ -47,6 +48,7 @@ def plain_errors() -> Iterator[None]:
     logging.raiseExceptions = wants_tracebacks()  # a log file on a full disk is no reason for tracebacks
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if not sys.stderr.isatty():
         for variable in ("TQDM_DISABLE", "HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
             os.environ.setdefault(variable, "1")
@@ -73,6 +75,8 @@ def _explanation(error: BaseException) -> str:
         return str(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _explain_override(error)
+    if missing := missing_launcher(str(error)):
+        return missing
     cause = error.__cause__ if isinstance(error.__cause__, OSError) else error  # logging wraps the log file's
     if isinstance(cause, OSError) and cause.filename:
         return f"{cause.filename} cannot be used: {cause.strerror}; choose another folder with results_dir=<folder>."

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 
 from deprune.interruption import handle_by
 from deprune.outcome import read_outcomes, running_here, stop
+from deprune.workers import runs_in_this_process, start_ray
 
 log = logging.getLogger(__name__)
 
@@ -28,12 +29,8 @@ class Grid(Callback):
         with flag_override(config.hydra, ["readonly", "struct"], [False, False]):
             config.hydra.overrides.task = in_grid_order(cast(list[str], overrides))
         if not runs_in_this_process(config):
+            start_ray(config)
             tell_jobs_at_signals(Path(config.hydra.sweep.dir))
-
-
-def runs_in_this_process(config: DictConfig) -> bool:
-    """Whether the launcher of a configuration runs jobs in the process of the command itself."""
-    return str(config.hydra.launcher._target_).endswith("BasicLauncher")
 
 
 def in_grid_order(overrides: Sequence[str]) -> list[str]:

@@ -19,7 +19,6 @@ from omegaconf import DictConfig
 from deprune.cli import explain, wants_tracebacks
 from deprune.config import RunConfig, parse
 from deprune.errors import RecordError
-from deprune.grid import runs_in_this_process
 from deprune.identity import ResolvedRun
 from deprune.interruption import Interrupted, handle_by, interruptible
 from deprune.job import Stopwatch, prepare, run_job
@@ -27,6 +26,7 @@ from deprune.outcome import Outcome, leave, stopped_by, this_process
 from deprune.record import ResultStore
 from deprune.recording import make_failure
 from deprune.redaction import redact
+from deprune.workers import runs_in_this_process, take_share
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ class Place:
         log_file: Its log.
         in_grid: Whether there are other jobs.
         in_worker: Whether its process is another one than that of the command.
+        n_workers: How many workers share the machine, where joblib runs them.
     """
 
     job: str
@@ -48,6 +49,7 @@ class Place:
     log_file: Path
     in_grid: bool
     in_worker: bool
+    n_workers: int | None
 
     @property
     def sweep_folder(self) -> Path:
@@ -87,6 +89,7 @@ def _place() -> Place:
         log_file=folder / f"{hydra.job.name}.log",
         in_grid=in_grid,
         in_worker=in_grid and not runs_in_this_process(DictConfig({"hydra": hydra})),
+        n_workers=hydra.launcher.get("n_jobs"),
     )
 
 
@@ -95,6 +98,8 @@ def _attempt(cfg: DictConfig, place: Place) -> Outcome:
     config, run, watch = None, None, Stopwatch()
     try:
         config = parse(cfg)
+        if place.in_worker and place.n_workers is not None and config.device in ("auto", "cuda"):
+            take_share(place.n_workers)
         run = prepare(config)
         store = ResultStore(config.results_dir)
         known = None if config.retry_failed or config.force else store.failure(run.run_id)

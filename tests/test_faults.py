@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -31,19 +32,19 @@ SWEEP = [
 ]  # fmt: skip
 
 
-def run_sweep(folder: str) -> None:
+def run_sweep(folder: str, overrides: Sequence[str]) -> None:
     """Runs the command; the process was forked from one that has imported everything."""
     from deprune.sweep import main
 
     os.chdir(folder)
-    sys.argv = ["deprune.sweep", *SWEEP]
+    sys.argv = ["deprune.sweep", *overrides]
     for stream in (1, 2):
         os.dup2(os.open("output.txt", os.O_CREAT | os.O_WRONLY | os.O_APPEND), stream)
     main()
 
 
-def start(folder: Path) -> ForkServerProcess:
-    process = multiprocessing.get_context("forkserver").Process(target=run_sweep, args=(str(folder),))
+def start(folder: Path, overrides: Sequence[str] = SWEEP) -> ForkServerProcess:
+    process = multiprocessing.get_context("forkserver").Process(target=run_sweep, args=(str(folder), overrides))
     process.start()
     return process
 
