@@ -111,4 +111,4 @@ def _active_share(blocks: torch.nn.ModuleList, text: PretrainedConfig) -> float:
         return 1.0
     every = sum(p.numel() for p in blocks.parameters())
     experts = sum(p.numel() for name, p in blocks.named_parameters() if ".experts." in name)
-    return 1 - experts / every * (1 - n_active / n_experts)
+    return 1 - experts / every * (1 - float(n_active) / float(n_experts))

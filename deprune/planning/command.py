@@ -16,6 +16,7 @@ from deprune.config import build
 from deprune.planning.forecast import Forecast, Forecaster, adapted_to_gpu
 from deprune.planning.jobs import jobs_of
 from deprune.planning.rates import START_SECONDS, Hardware, Rates, ThisMachine
+from deprune.planning.rehearsal import Work
 
 
 class Plan(Callback):
@@ -56,7 +57,8 @@ def print_forecast(console: Console, forecast: Forecast, rates: Rates) -> None:
 def _about_jobs(forecast: Forecast) -> Iterable[str]:
     n_faulty, n_to_run = sum(map(len, forecast.faults.values())), sum(forecast.jobs.values())
     repeated = f", {forecast.n_repeated} the same as others" if forecast.n_repeated else ""
-    yield f"Jobs: {forecast.n_jobs}; {forecast.n_done} done already{repeated}, {n_faulty} that cannot be, {n_to_run} to run."
+    done = f"{forecast.n_done} done already{repeated}"
+    yield f"Jobs: {forecast.n_jobs}; {done}, {n_faulty} that cannot be, {n_to_run} to run."
     for reason, jobs in forecast.faults.items():
         yield "\n    ".join([f"Error in {len(jobs)} of {forecast.n_jobs} jobs: {reason}", *jobs])
     for name, of in forecast.models.items():
@@ -74,17 +76,17 @@ def _by_search(forecast: Forecast) -> Table:
     for heading in ("jobs", "evaluations", "remembered", "block calls", "without sharing", "time"):
         table.add_column(heading, justify="right", no_wrap=True)
     for search, work in forecast.work.items():
-        table.add_row(search, *_cells(forecast.jobs[search], work.requested, work), duration(forecast.searching[search]))
-    if len(forecast.work) > 1:
-        every = [sum(getattr(w, name) for w in forecast.work.values()) for name in vars(next(iter(forecast.work.values())))]
-        total = type(next(iter(forecast.work.values())))(*every)
-        seconds = sum(forecast.searching.values())
-        table.add_row("all", *_cells(sum(forecast.jobs.values()), total.requested, total), duration(seconds))
+        table.add_row(search, *_cells(forecast.jobs[search], work), duration(forecast.searching[search]))
+    total = Work()
+    for work in forecast.work.values():
+        total.add(work)
+    n_jobs, seconds = sum(forecast.jobs.values()), sum(forecast.searching.values())
+    table.add_row("all", *_cells(n_jobs, total), duration(seconds))
     return table
 
 
-def _cells(n_jobs: int, requested: int, work: Any) -> list[str]:
-    numbers = (n_jobs, work.computed, requested - work.computed, work.block_calls, work.block_calls_alone)
+def _cells(n_jobs: int, work: Work) -> list[str]:
+    numbers = (n_jobs, work.computed, work.requested - work.computed, work.block_calls, work.block_calls_alone)
     return [f"{number:,}" for number in numbers]
 
 

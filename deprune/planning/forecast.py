@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +12,7 @@ from deprune.cli import explain
 from deprune.config import RunConfig, name_of
 from deprune.fingerprint import digest_of
 from deprune.heldout import check_corpora
-from deprune.identity import ResolvedRun, resolve
+from deprune.identity import resolve
 from deprune.planning.architecture import Architecture, architecture_of
 from deprune.planning.jobs import PlannedJob
 from deprune.planning.rates import JOB_SECONDS, Planned, Rates
@@ -37,6 +37,7 @@ class Forecast:
         jobs: Number of jobs to run, by search.
         searching: Seconds of evaluating and choosing, by search.
         seconds: Seconds by phase.
+        n_scored: Number of pruned and dense models that are scored.
         memory: Most memory that a job needs [byte], with its model.
         notes: What else one must know to read the numbers.
     """
@@ -49,8 +50,8 @@ class Forecast:
     undated: set[str] = field(default_factory=set)
     work: dict[str, Work] = field(default_factory=dict)
     jobs: Counter[str] = field(default_factory=Counter)
-    searching: Counter[str] = field(default_factory=Counter)
-    seconds: Counter[str] = field(default_factory=Counter)
+    searching: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     n_scored: int = 0
     memory: tuple[float, str] = (0.0, "")
     notes: dict[str, None] = field(default_factory=dict)
@@ -85,14 +86,15 @@ class Forecaster:
             fault = job.fault
             if job.config is not None:
                 try:
-                    self._add(self._adapt(job.config))
+                    self._add(job.config)
                 except Exception as error:
                     fault = explain(error)
             if fault is not None:
                 self.forecast.faults.setdefault(fault, []).append(job.overrides)
         return self.forecast
 
-    def _add(self, config: RunConfig) -> None:
+    def _add(self, planned: RunConfig) -> None:
+        config = self._adapt(planned)
         check_known_tasks(config.eval.tasks)
         check_corpora(config.eval.corpora)
         architecture = architecture_of(config.model)
@@ -109,10 +111,16 @@ class Forecaster:
         work, subset = self._rehearse(job)
         self._seen.add(run.run_id)
         scored = self._newly_scored(job, subset)
-        if not config.force and ResultStore(config.results_dir).path(run.run_id).is_file():
+        if not config.force and self._is_done(planned, architecture):
             self.forecast.n_done += 1
             return
         self._count(job, work, scored)
+
+    def _is_done(self, config: RunConfig, architecture: Architecture) -> bool:
+        """Whether there is a record, of whichever type `auto` stands for on the machine that ran the job."""
+        dtypes = ("bfloat16", "float32") if config.dtype == "auto" else (config.dtype,)
+        runs = [resolve(dataclasses.replace(config, device="cpu", dtype=d), architecture.facts) for d in dtypes]
+        return any(ResultStore(config.results_dir).path(run.run_id).is_file() for run in runs)
 
     def _rehearse(self, job: Planned) -> tuple[Work, BlockSubset]:
         """Returns the work of the evaluator, and what the search found."""
@@ -164,19 +172,17 @@ class Forecaster:
         block, head = rates.passes(job, batch_size) if work.computed else (0.0, 0.0)
         searching = work.block_passes * block + work.head_passes * head + rates.choosing(job)
         forecast.jobs[search] += 1
-        forecast.searching[search] += searching  # type: ignore[assignment]
+        forecast.searching[search] += searching
         forecast.work.setdefault(search, Work()).add(work)
-        forecast.seconds["searching"] += searching  # type: ignore[assignment]
-        forecast.seconds["scoring pruned models"] += sum(rates.scoring(job, s) for s in scored)  # type: ignore[assignment]
-        forecast.seconds["everything else"] += JOB_SECONDS  # type: ignore[assignment]
+        forecast.seconds["searching"] += searching
+        forecast.seconds["scoring pruned models"] += sum(rates.scoring(job, s) for s in scored)
+        forecast.seconds["everything else"] += JOB_SECONDS
         forecast.n_scored += len(scored)
         forecast.memory = max(forecast.memory, (job.memory(batch_size), job.config.model.label))
         self._note(job)
 
     def _note(self, job: Planned) -> None:
-        notes = [
-            f"The size of the task {task} is not known here; it is left out." for task in job.evaluation.unknown
-        ]
+        notes = [f"The size of the task {task} is not known here; it is left out." for task in job.evaluation.unknown]
         if job.config.evaluator.racing:
             notes.append("Racing will drop candidates that are counted here, so searches take less.")
         self.forecast.notes.update(dict.fromkeys(notes))
@@ -186,6 +192,3 @@ def adapted_to_gpu(config: RunConfig) -> RunConfig:
     """Returns the job as it would be on a GPU, without asking whether one is here."""
     dtype = "bfloat16" if config.dtype == "auto" else config.dtype
     return dataclasses.replace(config, device="cpu", dtype=dtype)
-
-
-__all__ = ["Forecast", "Forecaster", "ResolvedRun", "adapted_to_gpu"]

@@ -57,7 +57,7 @@ def _grid(command: DictConfig) -> Iterator[list[Override]]:
 
 
 def _job(composer: _Composer, overrides: Sequence[Override]) -> PlannedJob:
-    name = " ".join(o.input_line for o in overrides) or "the defaults"
+    name = " ".join(_text(o) for o in overrides) or "the defaults"
     try:
         return PlannedJob(name, parse(composer.compose(overrides)))
     except Exception as error:
@@ -80,19 +80,19 @@ class _Composer:
     def compose(self, overrides: Sequence[Override]) -> DictConfig:
         """Returns the configuration of a job."""
         values = {o.key_or_group: o.value() for o in overrides if self._is_value(o)}
-        free = {o.key_or_group: o.input_line for o in overrides if _stands_alone(o)}
-        rest = tuple(o.input_line for o in overrides if not self._is_value(o) and not _stands_alone(o))
+        free = {o.key_or_group: _text(o) for o in overrides if _stands_alone(o)}
+        rest = tuple(_text(o) for o in overrides if not self._is_value(o) and not _stands_alone(o))
         if rest not in self._bases:
             self._bases[rest] = self._compose(*rest, *free.values()), free
         base, chosen = self._bases[rest]
         if free.keys() != chosen.keys():
-            return self._compose(*(o.input_line for o in overrides))
+            return self._compose(*(_text(o) for o in overrides))
         config = base.copy()
         for group, choice in free.items():
             if choice != chosen[group]:
                 config[group] = self._node(rest, chosen | {group: choice}, group)
         if any(_lacks(config, key) for key in values):
-            return self._compose(*(o.input_line for o in overrides))  # Hydra knows what is wrong with it
+            return self._compose(*(_text(o) for o in overrides))  # Hydra knows what is wrong with it
         for key, value in values.items():
             OmegaConf.update(config, key, value)
         return config
@@ -113,6 +113,10 @@ class _Composer:
         if not plain or key.startswith("hydra") or _lacks(self._command, key):
             return False
         return "." in key or not OmegaConf.is_dict(self._command[key])
+
+
+def _text(override: Override) -> str:
+    return str(override.input_line)
 
 
 def _stands_alone(override: Override) -> bool:

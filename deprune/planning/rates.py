@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from deprune.calib.base import CalibrationSet
 from deprune.calib.draw import DrawnItems, draw_items, draw_windows
 from deprune.config import RunConfig
 from deprune.downstream import DownstreamEvaluator, EvalConfig
@@ -29,6 +30,9 @@ from deprune.subset import BlockSubset
 
 UTILISATION = 0.5
 """Share of a device's rate that large matrix products and attention reach together; assumed."""
+
+BLOCK_SECONDS, HEAD_SECONDS = 1.5e-4, 3e-4
+"""Least time of a block and of the head, however small: that of Python; measured on one core of a server."""
 
 READING = 1e9
 """Rate at which weights are read from a shared file system [byte/s]; assumed."""
@@ -84,17 +88,22 @@ class Planned:
 
 
 class Rates(Protocol):
-    """Seconds of the pieces of a job.
+    """Seconds of the pieces of a job."""
 
-    Attributes:
-        memory: Memory of the device [byte].
-        price: Of an hour [USD]; 0 where it is not known.
-        title: The device, in words.
-    """
+    @property
+    def memory(self) -> float:
+        """Memory of the device [byte]."""
+        ...
 
-    memory: float
-    price: float
-    title: str
+    @property
+    def price(self) -> float:
+        """Price of an hour [USD]; 0 where it is not known."""
+        ...
+
+    @property
+    def title(self) -> str:
+        """The device, in words."""
+        ...
 
     def loading(self, job: Planned) -> float:
         """Returns the seconds of loading the model."""
@@ -161,10 +170,12 @@ class Hardware:
         block = max(
             batch_size * of.block_flops(n_tokens) / self._rate(job),
             of.block_parameters * of.active_share * job.itemsize / self.bandwidth,
+            BLOCK_SECONDS,
         )
         head = max(
             of.head_flops(batch_size * job.sample.n_scored) / self._rate(job),
             of.vocabulary * of.width * job.itemsize / self.bandwidth,
+            HEAD_SECONDS,
         )
         return block, head
 
@@ -250,9 +261,9 @@ class ThisMachine:
         loaded = self._loaded(job)
 
         def score(n: float) -> None:
-            limits = {"limit": int(n)} if of.tasks else {"windows": int(n)}
+            part = replace(of, limit=int(n)) if of.tasks else replace(of, windows=int(n))
             with tempfile.TemporaryDirectory() as folder:
-                evaluator = DownstreamEvaluator(Path(folder), loaded, job.config.model.label, replace(of, **limits))
+                evaluator = DownstreamEvaluator(Path(folder), loaded, job.config.model.label, part)
                 evaluator.evaluate(subset)
 
         score(few)  # reads data and warms up
@@ -276,7 +287,7 @@ class ThisMachine:
         block = max(0.0, every - one) / (n_blocks - 1)
         return block, max(0.0, one - block)
 
-    def _samples(self, job: Planned, seed: int, n_samples: int | None = None) -> object:
+    def _samples(self, job: Planned, seed: int, n_samples: int | None = None) -> CalibrationSet | DrawnItems:
         calib = job.config.calib
         calib = replace(calib, seed=calib.seed + seed, n_samples=n_samples or calib.n_samples)
         draw = draw_items if job.config.objective.needs_items else draw_windows

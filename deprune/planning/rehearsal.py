@@ -79,7 +79,13 @@ class InventedLosses:
     """
 
     def __init__(
-        self, n_blocks: int, n_samples: int, batch_size: int, sharing: bool, names: tuple[str, str], remembered: Remembered
+        self,
+        n_blocks: int,
+        n_samples: int,
+        batch_size: int,
+        sharing: bool,
+        names: tuple[str, str],
+        remembered: Remembered,
     ) -> None:
         self.n_samples = n_samples
         self.work = Work()
@@ -158,7 +164,13 @@ class InventedLosses:
 
 
 def rehearse(
-    search: Search, space: SearchSpace, seed: int, source: InventedLosses, *, needs_dense: bool, in_earnest: bool = False
+    search: Search,
+    space: SearchSpace,
+    seed: int,
+    source: InventedLosses,
+    *,
+    needs_dense: bool,
+    in_earnest: bool = False,
 ) -> BlockSubset:
     """Does what a job does with its search and evaluator; returns the subset, the work is in the source.
 

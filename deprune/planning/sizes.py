@@ -86,7 +86,12 @@ def sample_size(config: RunConfig, seq_len: int) -> SampleSize:
 
 @lru_cache(maxsize=32)
 def eval_size(
-    model: ModelConfig, tasks: tuple[str, ...], limit: int | None, corpora: tuple[str, ...], windows: int | None, length: int
+    model: ModelConfig,
+    tasks: tuple[str, ...],
+    limit: int | None,
+    corpora: tuple[str, ...],
+    windows: int | None,
+    length: int,
 ) -> EvalSize:
     """Returns the size of an evaluation.
 
@@ -103,7 +108,9 @@ def eval_size(
         if (EMBEDDED_TASKS / f"{task}.yaml").is_file():
             items = evaluation_items(task, limit)
             encoded = [
-                len(ids) for item in items for ids in load_tokenizer(model)([a + b for a, b in item.choices])["input_ids"]
+                len(ids)
+                for item in items
+                for ids in load_tokenizer(model)([a + b for a, b in item.choices])["input_ids"]
             ]
             sizes = len(items), len(encoded), sum(encoded)
         elif task in known()["tasks"]:
@@ -130,6 +137,6 @@ def size_of_evaluation(config: RunConfig, architecture: Architecture) -> EvalSiz
 def _n_windows(model: ModelConfig, corpus: str, most: int | None, length: int) -> int:
     if corpus not in HUB_CORPORA:
         return len(heldout_windows(corpus, length, most, load_tokenizer(model)))
-    facts = known()["corpora"][corpus]
+    facts: dict[str, int] = known()["corpora"][corpus]
     fitting = facts["characters"] // CHARACTERS_PER_TOKEN // length
     return min(fitting, facts.get("windows", fitting), most or fitting)
