@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hydra.experimental.callback import Callback
@@ -12,9 +13,11 @@ from rich.console import Console
 from rich.table import Table
 
 from deprune.cli import plain_errors
-from deprune.config import build
+from deprune.config import RunConfig, build
+from deprune.errors import ConfigError
 from deprune.planning.forecast import Forecast, Forecaster, adapted_to_gpu
 from deprune.planning.jobs import jobs_of
+from deprune.planning.needs import Need, needs_of
 from deprune.planning.rates import START_SECONDS, Hardware, Rates, ThisMachine
 from deprune.planning.rehearsal import Work
 
@@ -32,6 +35,56 @@ class Plan(Callback):
             forecast = forecaster.add_all(jobs)
             print_forecast(Console(soft_wrap=True, highlight=False), forecast, rates)
         raise SystemExit(1 if forecast.faults else 0)
+
+
+class Prefetch(Callback):
+    """Downloads what the jobs of a command need, and ends the command."""
+
+    def on_multirun_start(self, config: DictConfig, config_name: str | None = None, **_: Any) -> None:
+        """Says how much it is, downloads it, and says what to set."""
+        console = Console(soft_wrap=True, highlight=False)
+        with plain_errors():
+            jobs = jobs_of(config, str(config_name))
+            if faults := dict.fromkeys(job.fault for job in jobs if job.fault is not None):
+                raise ConfigError(next(iter(faults)))
+            configs = [job.config for job in jobs if job.config is not None]
+            needs = needs_of(configs)
+            for line in _about_needs(needs):
+                console.print(line, markup=False)
+            for number, need in enumerate(needs, 1):
+                need.fetch()
+                console.print(f"[{number}/{len(needs)}] {need.name} is here.", markup=False)
+            for line in _environment(configs):
+                console.print(line, markup=False)
+        raise SystemExit(0)
+
+
+def _about_needs(needs: Sequence[Need]) -> Iterable[str]:
+    for need in needs:
+        yield f"{need.name}: {len(need.files)} files, {size(need.size)}"
+    total, here = (sum(getattr(need, name) for need in needs) for name in ("size", "size_here"))
+    yield f"To fetch: {size(total - here)}; {size(here)} of {size(total)} are here already."
+
+
+def _environment(configs: Sequence[RunConfig]) -> Iterable[str]:
+    from huggingface_hub import constants
+
+    yield "Everything is here. On machines without a network that see the same folder, set"
+    yield f"    export HF_HOME={constants.HF_HOME}"
+    for variable in ("HF_HUB_CACHE", "HF_DATASETS_CACHE"):
+        if variable in os.environ:
+            yield f"    export {variable}={os.environ[variable]}"
+    yield "    export HF_HUB_OFFLINE=1"
+    if any(config.tracking.backend == "wandb" for config in configs):
+        yield "    export WANDB_MODE=offline"
+
+
+def size(n_bytes: float) -> str:
+    """Returns a number of bytes in the unit that suits it."""
+    for factor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if n_bytes >= factor:
+            return f"{n_bytes / factor:.1f} {unit}"
+    return f"{n_bytes:.0f} bytes"
 
 
 def _this_machine() -> ThisMachine:

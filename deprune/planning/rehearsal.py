@@ -30,6 +30,7 @@ class Work:
     """What evaluating takes; passes are of all samples of a batch through one block, or through the head.
 
     Attributes:
+        calls: Times that the evaluator is asked, upon which it looks what others have stored.
         requested: Losses asked for.
         computed: Losses of which at least one sample is computed.
         sample_evaluations: Losses of single samples.
@@ -39,6 +40,7 @@ class Work:
         head_passes: Times that the head is.
     """
 
+    calls: int = 0
     requested: int = 0
     computed: int = 0
     sample_evaluations: int = 0
@@ -100,6 +102,7 @@ class InventedLosses:
         """Returns invented losses, and counts what real ones would take."""
         n = n_samples or self.n_samples
         missing = [s for s in dict.fromkeys(subsets) if self._remembered.n_samples.get(s, 0) < n]
+        self.work.calls += 1
         self.work.requested += len(subsets)
         self.work.computed += len(missing)
         by_known: defaultdict[int, list[BlockSubset]] = defaultdict(list)
