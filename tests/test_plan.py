@@ -97,6 +97,16 @@ def test_levels_of_groups_that_change_others_and_values_that_only_some_options_h
             assert f"model={job.config.model.label}" in job.overrides
 
 
+def test_a_search_of_ones_own_is_planned(run_here: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine" / "search").mkdir(parents=True)
+    (tmp_path / "mine" / "search" / "mine.yaml").write_text(
+        "_target_: deprune.search.random.Random\nprotect_first: 0\nprotect_last: 0\n"
+    )
+    result = run_here("plan", "-m", f"hydra.searchpath=[file://{tmp_path}/mine]", "search=mine,greedy", *SMALL)
+    assert result.code == 0, result.out
+    assert "Jobs: 2; 0 done already, 0 that cannot be, 2 to run." in result.out
+
+
 def batches(seed: int, n_blocks: int, n_samples: int) -> Iterator[tuple[list[BlockSubset], int | None]]:
     rng = np.random.default_rng(seed)
     for _ in range(6):

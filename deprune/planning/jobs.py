@@ -74,6 +74,8 @@ class _Composer:
     def __init__(self, command: DictConfig, config_name: str) -> None:
         self._command = command
         self._config_name = config_name
+        own = [str(text) for text in command.hydra.overrides.hydra]
+        self._searchpath = [text for text in own if text.startswith("hydra.searchpath")]
         self._bases: dict[tuple[str, ...], tuple[DictConfig, dict[str, str]]] = {}
         self._nodes: dict[tuple[tuple[str, ...], str], Any] = {}
 
@@ -104,7 +106,7 @@ class _Composer:
         return self._nodes[key]
 
     def _compose(self, *overrides: str) -> DictConfig:
-        return compose(self._config_name, [*overrides])
+        return compose(self._config_name, [*self._searchpath, *overrides])
 
     def _is_value(self, override: Override) -> bool:
         """Whether an override sets a plain value, which cannot change what else is composed."""
