@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from deprune.evaluator.store import EvaluationStore
 from deprune.record import ResultStore, read_record
@@ -82,7 +83,9 @@ def measure_store(n_lines: int, n_shards: int) -> dict[str, float]:
                 writer.put("".join(rng.choice(["0", "1"], size=N_BLOCKS)), keys, sums, counts)
             writer.close()
         opened: list[EvaluationStore] = []
+        before = psutil.Process().memory_info().rss
         opening = seconds_of(lambda: opened.append(EvaluationStore(Path(folder) / "context")))
+        memory = psutil.Process().memory_info().rss - before
         refreshing = seconds_of(lambda: [opened[0].refresh() for _ in range(5)]) / 5
         appending = seconds_of(lambda: [opened[0].put("0" * N_BLOCKS, keys, sums, counts) for _ in range(200)]) / 200
         opened[0].close()
@@ -91,7 +94,8 @@ def measure_store(n_lines: int, n_shards: int) -> dict[str, float]:
         "open store [s]": opening,
         "look for new losses [s]": refreshing,
         "append one subset [s]": appending,
-        "bytes of a subset [byte]": n_bytes / (n_lines + 200),
+        "bytes of a subset on disk [byte]": n_bytes / (n_lines + 200),
+        "bytes of a subset in memory [byte]": memory / n_lines,
     }
 
 

@@ -35,8 +35,8 @@ GPU_COUNTS = (64, 128, 256, 512, 1024)
 N_STEPS = 200
 
 GRIDS = {
-    "study, 8B": ["+experiment=study"],
-    "study, 70B": ["+experiment=study", "model=hub", "model.path=meta-llama/Meta-Llama-3-70B", "budget=17,22"],
+    "study 8B": ["+experiment=study"],
+    "study 70B": ["+experiment=study", "model=hub", "model.path=meta-llama/Meta-Llama-3-70B", "budget=17,22"],
 }
 
 
@@ -49,12 +49,14 @@ class Job:
         calls: Times that the evaluator looks for new losses.
         subsets: Subsets that it adds to the store.
         gpus: GPUs that the model needs.
+        loading: Seconds of loading the model.
     """
 
     seconds: float
     calls: float
     subsets: float
     gpus: int
+    loading: float
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,13 @@ def mean_job(name: str) -> Job:
     n, work = sum(forecast.jobs.values()), forecast.work.values()
     gpus = 2 ** math.ceil(math.log2(max(1.0, forecast.memory[0] / hardware.memory)))
     seconds = (forecast.seconds["searching"] + forecast.seconds["scoring pruned models"]) / n
-    return Job(seconds, sum(w.calls for w in work) / n, sum(w.computed for w in work) / n, gpus)
+    return Job(
+        seconds,
+        sum(w.calls for w in work) / n,
+        sum(w.computed for w in work) / n,
+        gpus,
+        forecast.seconds["loading models"] / len(forecast.models),
+    )
 
 
 def measured() -> dict[str, float]:
@@ -100,7 +108,7 @@ def measured() -> dict[str, float]:
         "start": values["start of a process [s]"][0, 0],
         "further": values["start of a further job in it [s]"][0, 0],
         "subset": opening / lines,
-        "bytes": values["bytes of a subset [byte]"][lines, 1],
+        "bytes": values["bytes of a subset on disk [byte]"][lines, 1],
     }
 
 
@@ -110,9 +118,9 @@ N_DRAW_JOBS, N_CONTEXTS = 14, 6
 
 def simulate(job: Job, n_jobs: int, n_gpus: int, setting: Setting, cost: dict[str, float]) -> dict[str, float]:
     """Returns hours, shares of the workers' time by cause, and files at the end."""
-    n_workers = max(1, min(n_gpus // job.gpus, n_jobs))
+    n_workers = min(n_gpus // job.gpus, math.ceil(n_jobs / setting.jobs_per_process))
     n_folders = max(1, math.ceil(n_jobs / N_DRAW_JOBS / setting.draws_per_folder))
-    start = (cost["start"] + 45.0) / setting.jobs_per_process + cost["further"]  # 45 s: the planner's loading of 8B
+    start = (cost["start"] + job.loading) / setting.jobs_per_process + cost["further"]
     elapsed, spent = 0.0, defaultdict(float)
     for step in range(N_STEPS):
         done = (step + 0.5) / N_STEPS * n_jobs
@@ -143,11 +151,11 @@ SETTINGS = {
     "20 jobs a process, a folder for 20 draws": Setting(20, 20),
 }
 CASES = (
-    ("study, 8B", 84),
-    ("study, 8B", 8_400),
-    ("study, 8B", 100_000),
-    ("study, 70B", 8_400),
-    ("study, 70B", 100_000),
+    ("study 8B", 84),
+    ("study 8B", 8_400),
+    ("study 8B", 100_000),
+    ("study 70B", 8_400),
+    ("study 70B", 100_000),
 )
 
 
