@@ -18,8 +18,9 @@ from deprune.errors import ConfigError
 from deprune.planning.forecast import Forecast, Forecaster, adapted_to_gpu
 from deprune.planning.jobs import jobs_of
 from deprune.planning.needs import Need, needs_of
-from deprune.planning.rates import START_SECONDS, Hardware, Rates, ThisMachine
+from deprune.planning.rates import START_SECONDS, Hardware, Rates
 from deprune.planning.rehearsal import Work
+from deprune.planning.timing import ThisMachine
 
 
 class Plan(Callback):

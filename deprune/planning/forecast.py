@@ -150,6 +150,8 @@ class Forecaster:
 
     def _newly_scored(self, job: Planned, subset: BlockSubset) -> list[BlockSubset]:
         """Returns which of the dense and the pruned model nobody has scored yet."""
+        if not (job.config.eval.tasks or job.config.eval.corpora):
+            return []
         of = job.run.identity
         new = []
         for each in dict.fromkeys((BlockSubset(subset.n_blocks), subset)):
