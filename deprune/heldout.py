@@ -23,6 +23,7 @@ from deprune.calib.corpora import hub_rows
 from deprune.calib.draw import start_tokens, windows_of
 from deprune.embedded import corpora as embedded
 from deprune.errors import ConfigError, DataError
+from deprune.hub import DataSet
 from deprune.nearest import unknown_name
 
 
@@ -43,6 +44,11 @@ class HeldOutCorpus:
     data_files: str | None = None
     n_documents: int | None = None
     n_windows: int | None = None
+
+    @property
+    def data(self) -> DataSet:
+        """The data set."""
+        return DataSet(path=self.path, config=self.config, file=self.data_files)
 
 
 HUB_CORPORA = {
@@ -108,7 +114,7 @@ def heldout_windows(name: str, seq_len: int, n_windows: int | None, tokenizer: P
 
 
 def _joint_windows(corpus: HeldOutCorpus, seq_len: int, tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
-    rows = hub_rows(corpus.path, corpus.config, corpus.split, None, corpus.data_files)
+    rows = hub_rows(corpus.data, corpus.split)
     n_documents = len(rows) if corpus.n_documents is None else min(corpus.n_documents, len(rows))
     text = corpus.joint.join(rows[:n_documents]["text"])
     prefix = start_tokens(tokenizer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -12,8 +13,25 @@ from deprune.errors import DataError
 
 WAYS_OUT = (
     "connect this machine to the network, set HF_ENDPOINT to a mirror that it can reach, or set "
-    "HF_HUB_OFFLINE=1 if an earlier run has filled the local cache"
+    "HF_HUB_OFFLINE=1 if an earlier run or deprune.prefetch has filled the local cache"
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSet:
+    """A data set on the Hub, as `datasets.load_dataset` is asked for it.
+
+    Attributes:
+        path: The repository, `owner/name`.
+        config: Its configuration, where it has several.
+        revision: Branch, tag or commit; by default the newest.
+        file: A file of the repository to read instead of all of them.
+    """
+
+    path: str
+    config: str | None = None
+    revision: str | None = None
+    file: str | None = None
 
 
 def require_hub(wanted: str, alternative: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from deprune.calib.base import Item
 from deprune.errors import ConfigError
-from deprune.hub import hub_errors, require_hub
+from deprune.hub import DataSet, hub_errors, require_hub
 from deprune.nearest import unknown_name
 
 EMBEDDED_TASKS = Path(__file__).parent / "embedded" / "tasks"
@@ -39,6 +39,22 @@ def load_task(task: str) -> Any:
         require_hub("the evaluation data", "eval=mini or eval=none")
     with hub_errors(f"data of the task {task}"):
         return _manager(_is_embedded(task)).load([task])["tasks"][task]
+
+
+def data_sets_of(task: str) -> tuple[DataSet, ...]:
+    """Returns the data set on the Hub that a task reads, without reading it; none for an embedded task.
+
+    Raises:
+        ConfigError: There is no such task.
+    """
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    check_tasks([task])
+    entry = _manager(_is_embedded(task)).task_index[task]
+    if _is_embedded(task) or entry.yaml_path is None:
+        return ()
+    settings = load_yaml(entry.yaml_path, resolve_func=False)
+    return (DataSet(path=settings["dataset_path"], config=settings.get("dataset_name")),)
 
 
 @functools.lru_cache(maxsize=32)

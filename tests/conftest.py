@@ -45,16 +45,18 @@ Command = Callable[..., CommandResult]
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Command:
-    """Runs `python -m deprune.sweep` as a user does, in an empty folder with an empty home."""
+    """Runs `python -m deprune.sweep`, or another command, as a user does, in an empty folder with an empty home."""
 
-    def run(*overrides: str, env: dict[str, str] | None = None, timeout: float = 300) -> CommandResult:
+    def run(
+        *overrides: str, env: dict[str, str] | None = None, timeout: float = 300, command: str = "sweep"
+    ) -> CommandResult:
         home = tmp_path / "home"
         home.mkdir(exist_ok=True)
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "WANDB_", "TQDM_", "DEPRUNE_"))}
         environment = inherited | {"HOME": str(home), "HF_HOME": str(home / "hf"), "OMP_NUM_THREADS": "1"} | (env or {})
-        command = [sys.executable, "-m", "deprune.sweep", *overrides]
+        words = [sys.executable, "-m", f"deprune.{command}", *overrides]
         done = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=timeout, check=False
+            words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=timeout, check=False
         )
         return CommandResult(done.returncode, done.stdout, done.stderr)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from deprune.errors import ConfigError
 from deprune.fingerprint import digest_of_bytes
+from deprune.hub import DataSet
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,10 @@ class Corpus(ABC):
     @abstractmethod
     def identity(self) -> dict[str, Any]:
         """Returns what determines the documents, without paths of this machine."""
+
+    def data_sets(self) -> Sequence[DataSet]:
+        """Returns the data sets on the Hub that the documents come from, without reading them."""
+        return ()
 
     def items(self) -> Sequence[Item]:
         """Returns the documents as items.

@@ -16,7 +16,7 @@ from deprune.calib.base import Corpus
 from deprune.embedded import corpora as embedded
 from deprune.errors import ConfigError, DataError
 from deprune.fingerprint import digest_of_files
-from deprune.hub import hub_errors, require_hub
+from deprune.hub import DataSet, hub_errors, require_hub
 from deprune.nearest import unknown_name
 
 END_OF_TEXT = "<|endoftext|>"
@@ -82,10 +82,14 @@ class HubCorpus(Corpus):
         """Returns all fields, which name the data completely."""
         return asdict(self)
 
+    def data_sets(self) -> Sequence[DataSet]:
+        """Returns the data set."""
+        return (DataSet(path=self.path, config=self.config, revision=self.revision, file=self.data_files),)
+
 
 @lru_cache(maxsize=4)
 def _hub_documents(corpus: HubCorpus) -> Sequence[str]:
-    rows = hub_rows(corpus.path, corpus.config, corpus.split, corpus.revision, corpus.data_files)
+    rows = hub_rows(corpus.data_sets()[0], corpus.split)
     fields = [name for _, name, _, _ in Formatter().parse(corpus.template) if name is not None]
     for field in fields:
         if field not in rows.column_names:
@@ -97,26 +101,39 @@ def _hub_documents(corpus: HubCorpus) -> Sequence[str]:
     return texts if corpus.document_start is None else _join_lines(texts, corpus.document_start)
 
 
-def hub_rows(path: str, config: str | None, split: str, revision: str | None, data_files: str | None = None) -> Any:
+READERS = {".json": "json", ".jsonl": "json", ".parquet": "parquet", ".csv": "csv", ".txt": "text"}
+"""What `datasets` reads a single file with, by its ending."""
+
+
+def hub_rows(data: DataSet, split: str) -> Any:
     """Returns the rows of a data set on the Hub, as a `datasets.Dataset`.
 
     Raises:
+        ConfigError: The ending of a single file tells no format.
         DataError: The Hub does not answer or does not give them.
     """
     from datasets import load_dataset
+    from huggingface_hub import hf_hub_download
 
     require_hub(
         "the calibration data",
         "an embedded corpus such as calib=mixture, or calib=local calib.path=<file> for a local copy",
     )
-    with hub_errors(f"data set {path}"):
-        return load_dataset(
-            path,
-            config,
-            split=split,
-            revision=revision,
-            data_files={split: data_files} if data_files else None,
+    with hub_errors(f"data set {data.path}"):
+        if data.file is None:
+            return load_dataset(data.path, data.config, split=split, revision=data.revision)
+        # Without a network, `datasets` would not find a single file of a repository in its cache again.
+        path = hf_hub_download(data.path, data.file, repo_type="dataset", revision=data.revision)
+        return load_dataset(_reader(data.file), data_files={split: path}, split=split)
+
+
+def _reader(file: str) -> str:
+    endings = [ending for ending in Path(file).suffixes if ending in READERS]
+    if not endings:
+        raise ConfigError(
+            f"The file calib.data_files={file} has none of the endings {', '.join(READERS)}; take another."
         )
+    return READERS[endings[-1]]
 
 
 def _join_lines(lines: Sequence[str], start: str) -> list[str]:

@@ -13,8 +13,9 @@ from deprune.calib.base import Corpus, Item
 from deprune.calib.corpora import hub_rows
 from deprune.embedded import items as embedded
 from deprune.errors import ConfigError, DataError
+from deprune.hub import DataSet
 from deprune.nearest import unknown_name
-from deprune.tasks import training_items
+from deprune.tasks import data_sets_of, training_items
 
 ANSWER_PREFIX = "the correct answer is"
 
@@ -52,10 +53,14 @@ class InstructionItems(Corpus):
         """Returns all fields, which name the data completely."""
         return asdict(self)
 
+    def data_sets(self) -> Sequence[DataSet]:
+        """Returns the data set."""
+        return (DataSet(path=self.path, revision=self.revision),)
+
 
 @lru_cache(maxsize=2)
 def _instruction_items(corpus: InstructionItems) -> list[Item]:
-    rows = hub_rows(corpus.path, None, corpus.split, corpus.revision)
+    rows = hub_rows(corpus.data_sets()[0], corpus.split)
     for column in ("instruction", "answer"):
         if column not in rows.column_names:
             raise ConfigError(f"The data set {corpus.path} has no column '{column}', which calib.path must have.")
@@ -98,6 +103,10 @@ class TaskItems(Corpus):
     def identity(self) -> dict[str, Any]:
         """Returns the task and its split."""
         return {"task": self.task, "split": "train"}
+
+    def data_sets(self) -> Sequence[DataSet]:
+        """Returns the data set of the task, with all its splits."""
+        return data_sets_of(self.task)
 
 
 @dataclass(frozen=True, kw_only=True)

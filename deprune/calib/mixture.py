@@ -12,6 +12,7 @@ from deprune.calib.base import Corpus
 from deprune.cli import CONF_DIR
 from deprune.config import corpus_of
 from deprune.errors import ConfigError
+from deprune.hub import DataSet
 from deprune.nearest import unknown_name
 
 
@@ -50,6 +51,10 @@ class MixtureCorpus(Corpus):
         """Returns the identity of every part, with its weight."""
         parts = zip(self.parts, self.weights, self._corpora(), strict=True)
         return {"parts": {name: {"weight": weight, **corpus.identity()} for name, weight, corpus in parts}}
+
+    def data_sets(self) -> Sequence[DataSet]:
+        """Returns the data sets of all parts."""
+        return [data for corpus in self._corpora() for data in corpus.data_sets()]
 
     def _corpora(self) -> list[Corpus]:
         known = sorted(path.stem for path in (CONF_DIR / "calib").glob("*.yaml"))

@@ -29,9 +29,13 @@ def fitting_batch_size(stack: BlockStack, n_tokens: int, free_bytes: int) -> int
         free_bytes: Free memory of the device.
     """
     width = stack.model.config.get_text_config(decoder=True).hidden_size
-    per_sample = n_tokens * width * stack.model.dtype.itemsize * (stack.n_blocks + WIDTHS_AT_WORK)
-    fitting = max(1, int(SHARE * free_bytes / per_sample))
-    return min(MOST_SAMPLES, 1 << (fitting.bit_length() - 1))
+    fitting = int(SHARE * free_bytes / sample_bytes(stack.n_blocks, width, stack.model.dtype.itemsize, n_tokens))
+    return min(MOST_SAMPLES, 1 << (max(1, fitting).bit_length() - 1))
+
+
+def sample_bytes(n_blocks: int, width: int, itemsize: int, n_tokens: int) -> int:
+    """Returns the memory that one sample takes while subsets are evaluated [bytes]."""
+    return n_tokens * width * itemsize * (n_blocks + WIDTHS_AT_WORK)
 
 
 def free_memory(device: torch.device) -> int:

@@ -127,12 +127,21 @@ def read_facts(config: ModelConfig) -> ModelFacts:
             "`save_pretrained` wrote, or a repository on the Hub."
         )
     with hub_errors(f"model {config.path}"):
-        settings = _settings(config)
+        settings = read_settings(config)
         revision = (
             pinned_revision(config.path, config.revision, "config.json")
             if config.on_hub
             else digest_of_files(f for f in Path(config.source).iterdir() if f.suffix in (".safetensors", ".json"))
         )
+    return facts_of(config, settings, revision)
+
+
+def facts_of(config: ModelConfig, settings: PretrainedConfig, revision: str) -> ModelFacts:
+    """Returns the facts that a model's configuration states.
+
+    Raises:
+        UnsupportedModelError: The model is not a decoder.
+    """
     text = settings.get_text_config(decoder=True)
     n_blocks = getattr(text, "num_hidden_layers", None)
     if settings.is_encoder_decoder or not n_blocks:
@@ -226,7 +235,13 @@ def resolve_dtype(dtype: str, device: str) -> str:
     return dtype
 
 
-def _settings(config: ModelConfig) -> PretrainedConfig:
+def read_settings(config: ModelConfig) -> PretrainedConfig:
+    """Returns a model's own configuration.
+
+    Raises:
+        DataError: The Hub does not give it.
+        UnsupportedModelError: It cannot be read, or runs code that was not allowed.
+    """
     with _readable(config, "config.json"):
         settings: PretrainedConfig = AutoConfig.from_pretrained(
             config.source, revision=config.revision or "main", trust_remote_code=config.trust_remote_code

@@ -205,3 +205,10 @@ class Search(ABC):
     @abstractmethod
     def run(self, problem: Problem, rng: np.random.Generator) -> SearchResult:
         """Returns the best subset that the algorithm finds."""
+
+    def rehearse(self, problem: Problem, rng: np.random.Generator) -> SearchResult:
+        """Asks for as many losses as `run`, in batches alike, for a forecast of its cost.
+
+        To be overridden where choosing what to ask for takes long, and only then.
+        """
+        return self.run(problem, rng)

@@ -62,14 +62,35 @@ class BayesianOptimisation(Search):
 
     def run(self, problem: Problem, rng: np.random.Generator) -> SearchResult:
         """Evaluates the starts together and then one proposal at a time, until there are none or enough."""
-        first = OneShot().run(problem, rng).subset
         prior = BlockPrior.of(problem, self.temperature)
-        starts = [first, *draw_distinct(lambda: problem.space.sample(rng), self.random_starts, {first})][: self.trials]
+        starts = self._starts(problem, rng)
         known = dict(zip(starts, problem.losses(starts), strict=True))
         while len(known) < self.trials and (proposals := _proposals(known, prior, rng)):
             best = proposals[int(np.argmax(expected_improvement(proposals, known, prior.losses)))]
             known[best] = problem.losses([best])[0]
         return SearchResult.of(problem.best())
+
+    def rehearse(self, problem: Problem, rng: np.random.Generator) -> SearchResult:
+        """Evaluates the starts and then neighbours of the best subset so far, one at a time, without a process."""
+        starts = self._starts(problem, rng)
+        known = dict(zip(starts, problem.losses(starts), strict=True))
+        centre, near = None, iter(starts)
+        while len(known) < self.trials:
+            best = min(known, key=lambda s: known[s])
+            if best != centre:
+                centre, near = best, iter(problem.space.neighbours(best))
+            proposal = next((s for s in near if s not in known), None)
+            if proposal is None:
+                proposal = next(iter(draw_distinct(lambda: problem.space.sample(rng), 1, known)), None)
+            if proposal is None:
+                break
+            known[proposal] = problem.losses([proposal])[0]
+        return SearchResult.of(problem.best())
+
+    def _starts(self, problem: Problem, rng: np.random.Generator) -> list[BlockSubset]:
+        first = OneShot().run(problem, rng).subset
+        drawn = draw_distinct(lambda: problem.space.sample(rng), self.random_starts, {first})
+        return [first, *drawn][: self.trials]
 
 
 def _proposals(known: Mapping[BlockSubset, float], prior: BlockPrior, rng: np.random.Generator) -> list[BlockSubset]:

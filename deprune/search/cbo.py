@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from deprune.errors import ConfigError
 from deprune.prior import finite
 from deprune.search.base import Problem, Search, SearchResult
-from deprune.subset import BlockSubset
+from deprune.search.oneshot import OneShot
+from deprune.subset import BlockSubset, SearchSpace
 
 CHUNK = 2048
 """Number of states of each half whose joint energies are held at once (32 MiB)."""
@@ -50,16 +51,31 @@ class ConstrainedBinaryOptimisation(Search):
         Raises:
             ConfigError: There are too many subsets.
         """
+        self._require_few(problem.space)
+        fields, couplings = fit_quadratic(problem)
+        states = lowest_states(fields, couplings, problem.space.budget, self.candidates)
         space = problem.space
+        found = [BlockSubset.of(space.n_blocks, (space.removable[i] for i in state)) for state in states]
+        return SearchResult.of(problem.argmin(found))
+
+    def rehearse(self, problem: Problem, rng: np.random.Generator) -> SearchResult:
+        """Fits the model and evaluates neighbours of its best subset without interactions.
+
+        Raises:
+            ConfigError: There are too many subsets.
+        """
+        self._require_few(problem.space)
+        fit_quadratic(problem)
+        first = OneShot().run(problem, rng).subset
+        found = [first, *problem.space.neighbours(first)][: self.candidates]
+        return SearchResult.of(problem.argmin(found))
+
+    def _require_few(self, space: SearchSpace) -> None:
         if space.size > self.max_states:
             raise ConfigError(
                 f"There are {space.size:,} subsets of {space.budget} blocks, more than search.max_states="
                 f"{self.max_states:,}; lower the budget or choose another search."
             )
-        fields, couplings = fit_quadratic(problem)
-        states = lowest_states(fields, couplings, space.budget, self.candidates)
-        found = [BlockSubset.of(space.n_blocks, (space.removable[i] for i in state)) for state in states]
-        return SearchResult.of(problem.argmin(found))
 
 
 def fit_quadratic(problem: Problem) -> tuple[Floats, Floats]:

@@ -1,0 +1,196 @@
+"""From the jobs of a grid to what they take together."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from deprune.cli import explain
+from deprune.config import RunConfig, name_of
+from deprune.fingerprint import digest_of
+from deprune.heldout import check_corpora
+from deprune.identity import resolve
+from deprune.planning.architecture import Architecture, architecture_of
+from deprune.planning.jobs import PlannedJob
+from deprune.planning.rates import JOB_SECONDS, Planned, Rates
+from deprune.planning.rehearsal import InventedLosses, Remembered, Work, rehearse
+from deprune.planning.sizes import check_known_tasks, sample_size, size_of_evaluation
+from deprune.record import ResultStore
+from deprune.subset import BlockSubset
+
+
+@dataclass
+class Forecast:
+    """What the jobs of a grid take.
+
+    Attributes:
+        n_jobs: Number of jobs.
+        n_done: Number of them whose records exist.
+        n_repeated: Number of those that ask for what an earlier one does.
+        faults: Jobs that cannot be run, by the reason.
+        models: The models, by name.
+        undated: Models whose commit is not known here, so that nobody can say whether their jobs are done.
+        work: What evaluating takes, by search.
+        jobs: Number of jobs to run, by search.
+        searching: Seconds of evaluating and choosing, by search.
+        seconds: Seconds by phase.
+        n_scored: Number of pruned and dense models that are scored.
+        memory: Most memory that a job needs [byte], with its model.
+        notes: What else one must know to read the numbers.
+    """
+
+    n_jobs: int = 0
+    n_done: int = 0
+    n_repeated: int = 0
+    faults: dict[str, list[str]] = field(default_factory=dict)
+    models: dict[str, Architecture] = field(default_factory=dict)
+    undated: set[str] = field(default_factory=set)
+    work: dict[str, Work] = field(default_factory=dict)
+    jobs: Counter[str] = field(default_factory=Counter)
+    searching: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    n_scored: int = 0
+    memory: tuple[float, str] = (0.0, "")
+    notes: dict[str, None] = field(default_factory=dict)
+
+    @property
+    def total_seconds(self) -> float:
+        """Seconds of all jobs, one after the other."""
+        return sum(self.seconds.values())
+
+
+Adapt = Callable[[RunConfig], RunConfig]
+"""Changes a job's device and type to those that are planned for."""
+
+
+class Forecaster:
+    """Goes through jobs in their order and adds up what they take, remembering what a sweep would."""
+
+    def __init__(self, rates: Rates, adapt: Adapt) -> None:
+        self.forecast = Forecast()
+        self._rates = rates
+        self._adapt = adapt
+        self._remembered: dict[str, Remembered] = {}
+        self._scored: set[tuple[Any, ...]] = set()
+        self._seen: set[str] = set()
+        self._model: str | None = None
+        self._drawn: set[str] = set()
+
+    def add_all(self, jobs: Iterable[PlannedJob]) -> Forecast:
+        """Adds jobs and returns the forecast."""
+        for job in jobs:
+            self.forecast.n_jobs += 1
+            fault = job.fault
+            if job.config is not None:
+                try:
+                    self._add(job.config)
+                except Exception as error:
+                    fault = explain(error)
+            if fault is not None:
+                self.forecast.faults.setdefault(fault, []).append(job.overrides)
+        return self.forecast
+
+    def _add(self, planned: RunConfig) -> None:
+        config = self._adapt(planned)
+        check_known_tasks(config.eval.tasks)
+        check_corpora(config.eval.corpora)
+        architecture = architecture_of(config.model)
+        run = resolve(config, architecture.facts)
+        self.forecast.models[config.model.label] = architecture
+        if not architecture.facts.revision:
+            self.forecast.undated.add(config.model.label)
+        if run.run_id in self._seen:
+            self.forecast.n_repeated += 1
+            return
+        job = Planned(
+            config, run, architecture, sample_size(config, run.seq_len), size_of_evaluation(config, architecture)
+        )
+        work, subset = self._rehearse(job)
+        self._seen.add(run.run_id)
+        scored = self._newly_scored(job, subset)
+        if not config.force and self._is_done(planned, architecture):
+            self.forecast.n_done += 1
+            return
+        self._count(job, work, scored)
+
+    def _is_done(self, config: RunConfig, architecture: Architecture) -> bool:
+        """Whether there is a record, of whichever type `auto` stands for on the machine that ran the job."""
+        dtypes = ("bfloat16", "float32") if config.dtype == "auto" else (config.dtype,)
+        runs = [resolve(dataclasses.replace(config, device="cpu", dtype=d), architecture.facts) for d in dtypes]
+        return any(ResultStore(config.results_dir).path(run.run_id).is_file() for run in runs)
+
+    def _rehearse(self, job: Planned) -> tuple[Work, BlockSubset]:
+        """Returns the work of the evaluator, and what the search found."""
+        source = self._source(job, job.config.objective.identity())
+        subset = rehearse(
+            job.config.search,
+            job.run.space,
+            job.config.seed,
+            source,
+            needs_dense=job.config.objective.needs_dense,
+        )
+        if job.config.objective.needs_items:
+            accuracies = self._source(job, {"accuracy": True})
+            accuracies.losses([subset, BlockSubset(subset.n_blocks)])
+            source.work.add(accuracies.work)
+        return source.work, subset
+
+    def _source(self, job: Planned, objective: dict[str, Any]) -> InventedLosses:
+        identity = job.run.identity
+        model, calib = identity["model"], {k: v for k, v in identity["calib"].items() if k != "n_samples"}
+        names = digest_of([model, objective]), digest_of(calib)
+        remembered = self._remembered.setdefault("/".join(names), Remembered())
+        config = job.config.evaluator
+        batch_size = job.batch_size(self._rates.memory)
+        n_samples = job.config.calib.n_samples
+        return InventedLosses(job.run.space.n_blocks, n_samples, batch_size, config.sharing, names, remembered)
+
+    def _newly_scored(self, job: Planned, subset: BlockSubset) -> list[BlockSubset]:
+        """Returns which of the dense and the pruned model nobody has scored yet."""
+        if not (job.config.eval.tasks or job.config.eval.corpora):
+            return []
+        of = job.run.identity
+        new = []
+        for each in dict.fromkeys((BlockSubset(subset.n_blocks), subset)):
+            key = (digest_of(of["model"]), digest_of(of["eval"]), each)
+            if key not in self._scored:
+                self._scored.add(key)
+                new.append(each)
+        return new
+
+    def _count(self, job: Planned, work: Work, scored: list[BlockSubset]) -> None:
+        forecast, rates, search = self.forecast, self._rates, name_of(job.config.search)
+        if job.config.model.label != self._model:
+            self._model = job.config.model.label
+            forecast.seconds["loading models"] += rates.loading(job)
+        draw = digest_of([job.config.model.label, job.run.identity["calib"]])
+        if draw not in self._drawn:
+            self._drawn.add(draw)
+            forecast.seconds["drawing calibration sets"] += rates.drawing(job)
+        batch_size = job.batch_size(rates.memory)
+        block, head = rates.passes(job, batch_size) if work.computed else (0.0, 0.0)
+        searching = work.block_passes * block + work.head_passes * head + rates.choosing(job)
+        forecast.jobs[search] += 1
+        forecast.searching[search] += searching
+        forecast.work.setdefault(search, Work()).add(work)
+        forecast.seconds["searching"] += searching
+        forecast.seconds["scoring pruned models"] += sum(rates.scoring(job, s) for s in scored)
+        forecast.seconds["everything else"] += JOB_SECONDS
+        forecast.n_scored += len(scored)
+        forecast.memory = max(forecast.memory, (job.memory(batch_size), job.config.model.label))
+        self._note(job)
+
+    def _note(self, job: Planned) -> None:
+        notes = [f"The size of the task {task} is not known here; it is left out." for task in job.evaluation.unknown]
+        if job.config.evaluator.racing:
+            notes.append("Racing will drop candidates that are counted here, so searches take less.")
+        self.forecast.notes.update(dict.fromkeys(notes))
+
+
+def adapted_to_gpu(config: RunConfig) -> RunConfig:
+    """Returns the job as it would be on a GPU, without asking whether one is here."""
+    dtype = "bfloat16" if config.dtype == "auto" else config.dtype
+    return dataclasses.replace(config, device="cpu", dtype=dtype)

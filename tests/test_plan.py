@@ -1,0 +1,239 @@
+"""A plan against what it foretells: Hydra's own grid, the real evaluator's counts, real sweeps, published sizes."""
+
+from __future__ import annotations
+
+import re
+import resource
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from deprune.calib.base import CalibrationSet
+from deprune.cli import CONF_DIR
+from deprune.config import RunConfig, parse
+from deprune.evaluator.base import EvaluatorConfig
+from deprune.evaluator.evaluator import SubsetEvaluator
+from deprune.evaluator.store import EvaluationStore
+from deprune.model.blocks import BlockStack
+from deprune.model.load import LoadedModel, ModelConfig
+from deprune.objective.nll import NegativeLogLikelihood
+from deprune.planning.architecture import architecture_of, known
+from deprune.planning.jobs import PlannedJob, jobs_of
+from deprune.planning.rehearsal import InventedLosses, Remembered
+from deprune.search.base import Problem
+from deprune.subset import BlockSubset, SearchSpace
+from tests.conftest import FAMILIES, Command
+from tests.test_conf import OPTIONS, parsed
+
+SMALL = ["tracking=none", "eval.limit=5", "eval.windows=1", "calib.n_samples=4", "calib.seq_len=32"]
+NOWHERE = {"HF_ENDPOINT": "http://127.0.0.1:9"}
+
+PUBLISHED = {
+    "meta-llama/Meta-Llama-3-8B": 8_030_261_248,
+    "meta-llama/Llama-3.1-8B": 8_030_261_248,
+    "meta-llama/Meta-Llama-3-70B": 70_553_706_496,
+    "Qwen/Qwen3-8B": 8_190_735_360,
+    "Qwen/Qwen3-0.6B": 596_049_920,
+    "HuggingFaceTB/SmolLM2-135M": 134_515_008,
+    "openai-community/gpt2": 124_439_808,
+    "EleutherAI/pythia-160m": 162_322_944,
+}
+"""Numbers of parameters that the repositories' safetensors files state."""
+
+
+def planned(*overrides: str) -> list[PlannedJob]:
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        return jobs_of(compose("plan", list(overrides), return_hydra_config=True), "plan")
+
+
+def test_known_models_have_their_published_sizes() -> None:
+    assert set(known()["models"]) == set(PUBLISHED)
+    for path, n_parameters in PUBLISHED.items():
+        assert architecture_of(ModelConfig(path=path)).parameters == n_parameters
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_operations_are_those_that_torch_counts(family: str, embedded: Callable[[str], LoadedModel]) -> None:
+    """On a short sequence, where it matters little that torch counts what a causal mask hides."""
+    stack, of = embedded(family).stack, architecture_of(ModelConfig(path=f"deprune:{family}"))
+    inputs = stack.embed(torch.zeros(1, 16, dtype=torch.long))
+    with FlopCounterMode(display=False) as block:
+        hidden_BTD = stack.run_block(0, inputs.hidden_BTD, inputs)
+    with FlopCounterMode(display=False) as head:
+        stack.logits(hidden_BTD)
+    assert of.block_flops(16) == pytest.approx(block.get_total_flops(), rel=0.05)
+    assert of.head_flops(16) == head.get_total_flops()
+    assert of.parameters == stack.model.num_parameters()
+
+
+def test_a_device_takes_the_time_of_its_operations(run_here: Command) -> None:
+    """Half the rate, where operations and nothing else decide: twice the time of searching."""
+    times = []
+    for rate in ("400e12", "200e12"):
+        grid = ["model=llama3_8b", "calib=c4", "search=greedy", "budget=7", "eval=none"]
+        result = run_here("plan", "-m", *grid, f"hardware.half_flops={rate}")
+        found = re.search(r"searching ([\d.]+) min", result.out)
+        assert found is not None, result.out
+        assert "models to score: 0." in result.out
+        times.append(float(found[1]))
+    evaluations, block_calls = 203, 2_900 * 64  # greedy with 7 of 32 blocks; about what sharing leaves
+    flops = block_calls * 2048 * 2 * 218e6 + evaluations * 64 * 2048 * 2 * 4096 * 128_256
+    assert times[1] == pytest.approx(2 * times[0], rel=0.01)
+    assert 60 * times[0] == pytest.approx(flops / 200e12, rel=0.2)
+
+
+def test_every_model_of_the_project_can_be_planned_without_a_network() -> None:
+    for group, option in OPTIONS:
+        if group == "model" and option != "hub":
+            config = parsed(f"model={option}").model
+            assert not config.on_hub or config.path in PUBLISHED
+
+
+@pytest.mark.parametrize("name", ["study", "mini_items"])
+def test_jobs_are_those_of_hydra(name: str) -> None:
+    jobs = planned(f"+experiment={name}")
+    rng = np.random.default_rng(0)
+    for index in rng.choice(len(jobs), size=6, replace=False):
+        job = jobs[index]
+        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            expected = parse(compose("config", job.overrides.split(" ")))
+        assert (job.config, job.fault) == (expected, None)
+
+
+def test_levels_of_groups_that_change_others_and_values_that_only_some_options_have(
+    run_here: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The objective follows the calibration; a key of one search alone is a fault of the others."""
+    found: list[PlannedJob] = []
+    monkeypatch.setattr("deprune.planning.command.jobs_of", lambda *args: found.extend(jobs_of(*args)) or found)
+    grid = ["calib=narratives,mini_items", "search=greedy,beam", "search.width=2,3", "model=tiny_neox,tiny_llama"]
+    assert run_here("plan", "-m", *grid, *SMALL).code == 1
+    assert len(found) == 16
+    assert found[0].overrides.startswith("model=tiny_neox calib=narratives"), "not in the order of the sweep"
+    for job in found:
+        if "search=greedy" in job.overrides:
+            assert job.fault is not None
+            assert "search.width" in job.fault
+        else:
+            assert isinstance(job.config, RunConfig)
+            assert job.config.objective.needs_items == ("mini_items" in job.overrides)
+            assert f"width={job.config.search.width}" in job.overrides  # type: ignore[attr-defined]
+            assert f"model={job.config.model.label}" in job.overrides
+
+
+def test_a_search_of_ones_own_is_planned(run_here: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine" / "search").mkdir(parents=True)
+    (tmp_path / "mine" / "search" / "mine.yaml").write_text(
+        "_target_: deprune.search.random.Random\nprotect_first: 0\nprotect_last: 0\n"
+    )
+    result = run_here("plan", "-m", f"hydra.searchpath=[file://{tmp_path}/mine]", "search=mine,greedy", *SMALL)
+    assert result.code == 0, result.out
+    assert "Jobs: 2; 0 done already, 0 that cannot be, 2 to run." in result.out
+
+
+def batches(seed: int, n_blocks: int, n_samples: int) -> Iterator[tuple[list[BlockSubset], int | None]]:
+    rng = np.random.default_rng(seed)
+    for _ in range(6):
+        spaces = [SearchSpace(n_blocks, int(k)) for k in rng.integers(0, n_blocks, size=8)]
+        yield [s.sample(rng) for s in spaces], (None, 1, n_samples // 2, n_samples - 1)[rng.integers(4)]
+
+
+@pytest.mark.parametrize("sharing", [True, False])
+@pytest.mark.parametrize("seed", range(4))
+def test_counts_are_those_of_the_evaluator(seed: int, sharing: bool) -> None:
+    """Random batches of subsets on random numbers of samples, through the real evaluator and a rehearsal."""
+    n_blocks, n_samples, batch_size = 5, 7, 3
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=16, hidden_size=8, intermediate_size=8, num_hidden_layers=n_blocks, num_attention_heads=2
+    )
+    ids_RT = torch.randint(0, 16, (n_samples, 4))
+    evaluator = SubsetEvaluator(
+        [BlockStack(LlamaForCausalLM(config))],
+        CalibrationSet(ids_RT, "", ""),
+        NegativeLogLikelihood(),
+        EvaluatorConfig(batch_size=batch_size, sharing=sharing),
+        EvaluationStore(None),
+    )
+    invented = InventedLosses(n_blocks, n_samples, batch_size, sharing, ("a", "b"), Remembered())
+    for subsets, n in batches(seed, n_blocks, n_samples):
+        evaluator.losses(subsets, n)
+        invented.losses(subsets, n)
+    for name in ("requested", "computed", "sample_evaluations", "block_calls"):
+        assert getattr(invented.work, name) == getattr(evaluator.counter, name), name
+    assert sharing == (invented.work.block_calls < invented.work.block_calls_alone)
+
+
+@pytest.mark.parametrize("option", [o for g, o in OPTIONS if g == "search"])
+def test_a_rehearsal_asks_for_as_much_as_the_search_does(option: str) -> None:
+    search = parsed(f"search={option}").search
+    asked = []
+    for run in (search.run, search.rehearse):
+        source = InventedLosses(10, 4, 4, True, ("a", "b"), Remembered())
+        result = run(Problem(SearchSpace(10, 3), source), np.random.default_rng(0))
+        assert result.subset in SearchSpace(10, 3)
+        asked.append((source.work.computed, source.work.block_calls))
+    assert asked[1] == pytest.approx(asked[0], rel=0.15)
+
+
+def test_plan_says_what_is_done_and_leaves_nothing(run_here: Command, tmp_path: Path) -> None:
+    grid = ["-m", "search=oneshot,greedy", "budget=2", *SMALL]
+    before = run_here("plan", *grid)
+    assert before.code == 0, before.err
+    assert "Jobs: 2; 0 done already, 0 that cannot be, 2 to run." in before.out
+    assert "(from its folder)" in before.out
+    assert not list(tmp_path.rglob("*.*"))
+    assert run_here("sweep", "search=oneshot", "budget=2", *SMALL).code == 0
+    files = sorted(tmp_path.rglob("*"))
+    after = run_here("plan", *grid, "search=oneshot,greedy")
+    assert "Jobs: 2; 1 done already, 0 that cannot be, 1 to run." in after.out
+    assert sorted(tmp_path.rglob("*")) == files
+
+
+def test_what_cannot_be_is_listed_before_anything_is_spent(run_here: Command) -> None:
+    result = run_here("plan", "-m", "budget=1,12", "search=greedy,exhaustive", "search.protect_last=0", *SMALL)
+    assert result.code == 1
+    assert "Jobs: 4; 0 done already, 2 that cannot be, 2 to run." in result.out
+    assert result.out.count("The budget of 12 blocks does not fit a model of 12 blocks; give 0 to 11.") == 1
+    assert "budget=12" in result.out
+    for mistake in ("calib.n_sample=3", "hardware=abacus", "hardware.memory=0"):
+        result = run_here("plan", "-m", mistake)
+        assert (result.code, len(result.err.strip().splitlines())) == (1, 1), result.err
+        assert result.err.startswith("Error: ")
+
+
+def test_the_study_within_ten_seconds_without_a_network(sweep: Command, tmp_path: Path) -> None:
+    """Seconds of the processor, since other tests run beside this one."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    started = time.monotonic()
+    result = sweep("-m", "+experiment=study", env=NOWHERE, command="plan")
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert result.code == 0, result.err
+    assert min(time.monotonic() - started, spent.ru_utime + spent.ru_stime - before.ru_utime - before.ru_stime) < 10
+    assert "Jobs: 84; 0 done already, 0 that cannot be, 84 to run." in result.out
+    assert "qwen3_8b: 36 blocks of width 4096, 8,191 million parameters (from the project's table of" in result.out
+    assert re.search(
+        r"On one NVIDIA H100 SXM, one job after the other: [\d.]+ h, [\d.]+ USD at 3.00 an hour", result.out
+    )
+    assert not list(tmp_path.rglob("results"))
+
+
+@pytest.mark.slow
+def test_measured_forecast_is_within_a_factor_of_two(sweep: Command) -> None:
+    grid = ["-m", "model=tiny_llama,tiny_qwen3", "calib=narratives", "search=greedy,ga", "budget=3"]
+    grid += ["tracking=none", "eval.limit=40", "eval.windows=2", "calib.n_samples=16", "calib.seq_len=64"]
+    forecast = sweep(*grid, "calibrate=true", command="plan")
+    assert forecast.code == 0, forecast.err
+    found = re.search(r"On this machine, one job after the other: ([\d.]+) (s|min)", forecast.out)
+    assert found is not None, forecast.out
+    foretold = float(found[1]) * (60 if found[2] == "min" else 1)
+    started = time.monotonic()
+    assert sweep(*grid).code == 0
+    assert 0.5 < foretold / (time.monotonic() - started) < 2
