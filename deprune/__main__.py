@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import sys
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-COMMANDS = ("sweep", "analyze", "gaps", "archive", "export")
+COMMANDS = ("sweep", "plan", "prefetch", "analyze", "gaps", "archive", "export")
 """The modules that are commands, in the order in which a study needs them."""
 
 
@@ -24,4 +23,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

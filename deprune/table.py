@@ -17,7 +17,6 @@ from deprune.interruption import Interrupted
 from deprune.outcome import Outcome, read_outcomes, stopped_by
 from deprune.record import ResultStore, RunRecord
 
-
 MAX_ROWS = 100
 """Runs that a person reads in a terminal."""
 

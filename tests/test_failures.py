@@ -48,7 +48,10 @@ def test_failure_is_recorded_counted_and_left_out(sweep_here: Command, tmp_path:
     again = sweep_here(*GRID, "retry_failed=false")
     assert again.code == 1
     assert "Jobs: 0 done, 0 found done before, 1 failed, 2 left out." in again.out
-    assert "Left out 2 of 3 jobs, which failed before (retry_failed=false): copy cannot be loaded" in again.out
+    assert (
+        "Left out 2 of 3 jobs, which failed before (retry_failed=false): The weights of copy cannot be loaded"
+        in again.out
+    )
 
 
 def test_success_removes_the_failure(sweep_here: Command, tmp_path: Path) -> None:
