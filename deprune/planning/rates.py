@@ -18,19 +18,19 @@ UTILISATION = 0.5
 """Share of a device's rate that large matrix products and attention reach together; assumed."""
 
 BLOCK_SECONDS, HEAD_SECONDS = 1.5e-4, 3e-4
-"""Least time of a block and of the head, however small: that of Python; measured on one core of a server."""
+"""Least time of a block and of the head, however small: that of Python; rounded from runs on one core of a server."""
 
 READING = 1e9
 """Rate at which weights are read from a shared file system [byte/s]; assumed."""
 
 REQUEST_SECONDS = 0.7e-3
-"""Time of lm-eval and the tokenizer for one request, beside the model; measured on one core of a server."""
+"""Time of lm-eval and the tokenizer for one request, beside the model; rounded from the same runs."""
 
 JOB_SECONDS = 0.4
-"""Time to compose, check and record a job, without tracking; measured likewise."""
+"""Time to compose, check and record a job, without tracking; likewise."""
 
 START_SECONDS = 6.0
-"""Time to start a process and import the libraries; measured likewise."""
+"""Time to start a process and import the libraries; likewise."""
 
 FINE, HALF = 4, 2
 """Bytes of a float32, and of a bfloat16 or float16."""
