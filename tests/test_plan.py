@@ -45,7 +45,7 @@ PUBLISHED = {
     "openai-community/gpt2": 124_439_808,
     "EleutherAI/pythia-160m": 162_322_944,
 }
-"""Numbers of parameters that the repositories' safetensors files state."""
+"""Numbers of parameters as published, tied ones counted once."""
 
 
 def planned(*overrides: str) -> list[PlannedJob]:

@@ -71,6 +71,7 @@ class EvaluationStore:
         values = {"samples": name, "subset": subset, "sums": list(sums), "counts": list(counts)}
         self._append(*([] if name in self._announced else [{"samples": name, "keys": list(keys)}]), values)
         self._announced.add(name)
+        self._sets[name] = list(keys)
 
     def announce(self, keys: Sequence[str]) -> None:
         """Gives a set of samples its name, so that a reader who has the name finds their keys.
@@ -82,6 +83,7 @@ class EvaluationStore:
         if name not in self._announced and name not in self._sets:
             self._append({"samples": name, "keys": list(keys)})
             self._announced.add(name)
+            self._sets[name] = list(keys)
 
     def keys_of(self, name: str) -> list[str] | None:
         """Returns the keys of a set of samples by its name, or None where it is not known."""

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from deprune.errors import RecordError
 from deprune.evaluator.store import EvaluationStore, open_store
 from deprune.evaluator.trie import count_prefixes
+from deprune.fingerprint import digest_of
 from deprune.record import read_record
 from deprune.subset import BlockSubset
 from tests.conftest import Command
@@ -26,6 +27,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from deprune.evaluator.store import EvaluationStore, open_store
+from deprune.fingerprint import digest_of
 store, writer, count = EvaluationStore(Path(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3])
 for i in range(count):
     store.put(f"{writer}-{i}", ["a", "b", "c"], [writer + i / 7] * 3, [1.0] * 3)
@@ -154,6 +156,7 @@ def test_jobs_of_one_process_read_what_is_new_and_write_one_shard(tmp_path: Path
     second.put("own too", KEYS, [1.0] * 3, [1.0] * 3)
     assert second is first
     assert {*second.subsets()} == {"s0", "s1", "s2", "own", "own too"} == {*EvaluationStore(tmp_path).subsets()}
+    assert second.keys_of(digest_of(KEYS)) == KEYS
     assert len(list(tmp_path.glob("*.jsonl"))) == 3
     assert open_store(tmp_path, fresh=True).subsets() == []
 
