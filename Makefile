@@ -4,7 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo test test-quick bench check format clean
+STUDY := experiments/mini_study
+
+.PHONY: help install demo study test test-quick bench check format clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -20,6 +22,16 @@ install: $(INSTALLED) ## make the virtual environment .venv with the pinned vers
 
 demo: $(INSTALLED) ## a small real sweep on an embedded model: two calibrations, two searches
 	$(BIN)/python -m deprune.sweep -m calib=narratives,facts search=greedy,oneshot calib.n_samples=32 calib.seq_len=128
+
+study: results/mini/.finished ## the miniature study: 2,592 jobs on the embedded models, its records and reports
+
+# Killed in the middle, it goes on where it was. What a finished one depends on is the grids alone.
+results/mini/.finished: conf/experiment/mini.yaml conf/experiment/mini_items.yaml | $(INSTALLED)
+	for grid in mini mini_items; do $(BIN)/python -m deprune.sweep -m +experiment=$$grid results_dir=results/mini hydra/launcher=joblib || exit; done
+	$(BIN)/python -m deprune.archive results_dir=results/mini out=$(STUDY)/records.parquet
+	$(BIN)/python -m deprune.analyze results_dir=results/mini out=$(STUDY)/report 'where={objective: nll}'
+	$(BIN)/python -m deprune.analyze results_dir=results/mini out=$(STUDY)/report_items 'where={objective: task_margin}'
+	@touch $@
 
 test: $(INSTALLED) ## all tests
 	$(BIN)/python -m pytest -n auto

@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 
 
 @pytest.mark.slow
-def test_wheel_runs_a_job_outside_a_clone(tmp_path: Path) -> None:
+def test_wheel_runs_every_kind_of_command_outside_a_clone(tmp_path: Path) -> None:
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)], check=True)
     (wheel,) = tmp_path.glob("deprune-*.whl")
@@ -25,10 +25,19 @@ def test_wheel_runs_a_job_outside_a_clone(tmp_path: Path) -> None:
         cwd=tmp_path, env=environment, check=True, capture_output=True, text=True,
     )  # fmt: skip
     assert Path(where.stdout.strip()) == site / "deprune" / "conf"
-    job = ["search=oneshot", "budget=1", "calib.n_samples=2", "calib.seq_len=32", "eval.limit=5", "tracking=none"]
-    done = subprocess.run(
-        [sys.executable, "-m", "deprune.sweep", *job],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert len(list((tmp_path / "results" / "runs").glob("*/record.json"))) == 1
+
+    def run(command: str, *arguments: str) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", f"deprune.{command}", *arguments],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, (command, done.stderr)
+
+    run("sweep", "search=oneshot", "budget=1", "calib.n_samples=2", "calib.seq_len=32", "eval.limit=5", "tracking=none")
+    (record,) = (tmp_path / "results" / "runs").glob("*/record.json")
+    run("export", f"run={record.parent.name}", "out=checkpoint")
+    assert (tmp_path / "checkpoint" / "model.safetensors").is_file()
+    run("plan", "-m", "calib=facts,narratives", "search=greedy,oneshot")
+    study = ROOT / "experiments" / "mini_study" / "records.parquet"
+    run("analyze", f"results_dir={study}", "response=accuracy", "where={model: tiny_llama, objective: nll}")
+    assert (tmp_path / "report" / "report.html").is_file()
