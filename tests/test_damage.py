@@ -142,7 +142,7 @@ def test_a_record_is_read_as_written_or_refused(tmp_path: Path, field: str, valu
         record = read_record(path)
     except RecordError:
         return
-    assert json.dumps(asdict(record), sort_keys=True) == json.dumps(content, sort_keys=True)
+    assert json.loads(json.dumps(asdict(record))) == content  # a whole number stands for a float as well
 
 
 @FUZZ
