@@ -13,8 +13,10 @@ from rich.console import Console
 from deprune.analysis.frame import load
 from deprune.analysis.published import load_published
 from deprune.analysis.report.evidence import gather, with_published_ranks
+from deprune.analysis.report.numbers import headline_numbers
 from deprune.analysis.report.write import check_free, write_report
 from deprune.errors import ConfigError
+from deprune.tracking import TrackingConfig, track_report
 
 
 @dataclass
@@ -27,6 +29,7 @@ class Options:
     where: dict[str, Any] | None
     response: Any
     published: bool
+    tracking: TrackingConfig
 
 
 def report_composed(cfg: DictConfig) -> None:
@@ -44,8 +47,11 @@ def report_composed(cfg: DictConfig) -> None:
         results = load(options.results_dir, options.sweep, options.where)
     chosen = [options.response] if isinstance(options.response, str) else options.response
     evidence = gather(results, chosen)
-    page = write_report(with_published_ranks(evidence) if options.published else evidence, out)
+    evidence = with_published_ranks(evidence) if options.published else evidence
+    page = write_report(evidence, out)
     Console().print(f"{results.summary} Written: {page}", markup=False, highlight=False, soft_wrap=True)
+    if options.tracking.backend != "none":
+        track_report(options.tracking, page, headline_numbers(evidence), Path(options.results_dir), options.sweep)
 
 
 def parse(cfg: DictConfig) -> Options:
