@@ -151,19 +151,19 @@ def test_a_server_that_fails_costs_seconds_once_and_loses_nothing(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(client, "INIT_SECONDS", 1.5)
-    monkeypatch.setattr(client, "FINISH_SECONDS", 1.5)
+    monkeypatch.setattr(client, "FINISH_SECONDS", 1.0)
     monkeypatch.setenv("WANDB_HTTP_TIMEOUT", "1")
     server, (path, record) = connect(**misbehaviour), made
     started = time.monotonic()
     track(ONLINE, record, path, tmp_path, "sweep")
     first = time.monotonic() - started
-    assert first < 12, "waited for longer than it may"
+    assert first < 25, "waited for longer than it may"
     n_asked = len(server.received)
     track(ONLINE, record, path, tmp_path, "sweep")
     assert time.monotonic() - started - first < 4, "waited again"
     assert len(server.operations) <= n_asked
-    (line,) = caplog.records
-    assert "W&B did not take a run" in line.message
+    (line,) = [entry.message for entry in caplog.records if entry.name.startswith("deprune")]
+    assert "W&B did not take a run" in line
     kept = [summary_of(read_offline_run(folder)) for folder in tmp_path.glob("wandb/offline-run-*")]
     assert [summary["accuracy"] for summary in kept] == [record.accuracy] * 2
 

@@ -6,6 +6,7 @@ import functools
 import logging
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -24,10 +25,6 @@ FINISH_SECONDS = 30.0
 
 UNREACHABLE = "DEPRUNE_WANDB_UNREACHABLE"
 """Environment variable that tells later jobs of this process and of its children not to wait for the server again."""
-
-
-STAGING = "WANDB_DATA_DIR"
-"""W&B's environment variable for the folder where it keeps the files of artifacts and tables until they are sent."""
 
 
 def send(
@@ -51,17 +48,16 @@ def send(
 
 
 def _send(config: TrackingConfig, results_dir: Path, description: dict[str, Any], fill: Callable[[Any], None]) -> None:
-    """Makes the run where it belongs, or, where the server fails, once more and offline; what it knows keeps its id."""
+    """Makes the run where it belongs, or, where the server fails, once more and offline, under another id."""
     import wandb
 
     results_dir.mkdir(parents=True, exist_ok=True)
     start = functools.partial(
         wandb.init, project=config.project, entity=config.entity, dir=results_dir, settings=settings(), **description
     )
-    mode, run = choose_mode(config.mode or os.environ.get("WANDB_MODE")), None
+    mode = choose_mode(config.mode or os.environ.get("WANDB_MODE"))
     try:
-        run = start(mode=mode)
-        _write(run, fill)
+        _write(start(mode=mode), fill)
     except Exception as error:
         if mode != "online":
             raise
@@ -71,36 +67,62 @@ def _send(config: TrackingConfig, results_dir: Path, description: dict[str, Any]
             "`wandb sync <results_dir>/wandb/offline-run-*`.",
             _first_line(error),
         )
-        _write(start(mode="offline", id=run.id if run is not None else None), fill)
+        _write(start(mode="offline"), fill)
 
 
 def _write(run: Any, fill: Callable[[Any], None]) -> None:
     """Fills and finishes a run; as a context manager it would print a traceback where this fails."""
-    with nullcontext() if run.offline else _staged_elsewhere():
+    with nullcontext() if run.offline else _online_environment():
         try:
             fill(run)
         except BaseException:
-            with suppress(TimeoutError):
-                run.finish(exit_code=1)
+            with suppress(Exception):
+                _finish(run, exit_code=1)
             raise
-        run.finish()
+        _finish(run, exit_code=0)
+
+
+def _finish(run: Any, exit_code: int) -> None:
+    """Finishes a run; a client that waits longer than it was told to is left waiting by itself.
+
+    Raises:
+        TimeoutError: The data did not arrive in time.
+    """
+    failed: list[Exception] = []
+
+    def finish() -> None:
+        try:
+            run.finish(exit_code=exit_code)
+        except Exception as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=finish, daemon=True)
+    thread.start()
+    thread.join(FINISH_SECONDS + 5)
+    if thread.is_alive():
+        raise TimeoutError("Timed out finishing run.")
+    for error in failed:
+        raise error
 
 
 @contextmanager
-def _staged_elsewhere() -> Iterator[None]:
-    """Lets W&B stage files in a temporary folder, for it sends their places, by default in the user's home, along.
+def _online_environment() -> Iterator[None]:
+    """Sets what the client reads from the environment only: how long a question waits, and where files are staged.
 
+    They are staged in a temporary folder, for the client sends their places along, by default in the user's home.
     Files of offline runs stay in their place: they are needed until they are sent.
     """
-    before = os.environ.get(STAGING)
     with tempfile.TemporaryDirectory(prefix="wandb-", ignore_cleanup_errors=True) as folder:
-        os.environ[STAGING] = folder
+        ours = {"WANDB_DATA_DIR": folder, "WANDB_HTTP_TIMEOUT": os.environ.get("WANDB_HTTP_TIMEOUT", "5")}
+        before = {name: os.environ.get(name) for name in ours}
+        os.environ.update(ours)
         try:
             yield
         finally:
-            os.environ.pop(STAGING)
-            if before is not None:
-                os.environ[STAGING] = before
+            for name, value in before.items():
+                os.environ.pop(name)
+                if value is not None:
+                    os.environ[name] = value
 
 
 def settings() -> Any:
@@ -120,6 +142,11 @@ def settings() -> Any:
         init_timeout=INIT_SECONDS,
         finish_timeout=FINISH_SECONDS,
         finish_timeout_raises=True,
+        x_graphql_retry_max=1,
+        x_graphql_timeout_seconds=INIT_SECONDS,
+        x_file_stream_retry_max=1,
+        x_file_stream_timeout_seconds=INIT_SECONDS,
+        x_file_transfer_retry_max=1,
     )
 
 
