@@ -317,7 +317,7 @@ def test_a_dashboard_that_cannot_be_is_a_sentence(
 ) -> None:
     server = connect()
     monkeypatch.setattr(server, "_upsert_view", lambda _: {"upsertView": None})
-    refused = run_here("dashboard", "tracking.project=study")
+    refused = run_here("dashboard", "tracking.project=study", "tracking.entity=team")
     monkeypatch.delenv("WANDB_API_KEY")
     wandb.teardown()
     stranger = run_here("dashboard", "tracking.project=study")

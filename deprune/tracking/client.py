@@ -71,38 +71,30 @@ def _send(config: TrackingConfig, results_dir: Path, description: dict[str, Any]
 
 
 def _write(run: Any, fill: Callable[[Any], None]) -> None:
-    """Fills and finishes a run; as a context manager it would print a traceback where this fails."""
-    with nullcontext() if run.offline else _online_environment():
-        try:
-            fill(run)
-        except BaseException:
-            with suppress(Exception):
-                _finish(run, exit_code=1)
-            raise
-        _finish(run, exit_code=0)
-
-
-def _finish(run: Any, exit_code: int) -> None:
-    """Finishes a run; a client that waits longer than it was told to is left waiting by itself.
+    """Fills and finishes a run; a client that waits longer than it was told to is left waiting by itself.
 
     Raises:
         TimeoutError: The data did not arrive in time.
     """
     failed: list[Exception] = []
 
-    def finish() -> None:
+    def work() -> None:
         try:
-            run.finish(exit_code=exit_code)
+            fill(run)
+            run.finish()
         except Exception as error:
             failed.append(error)
+            with suppress(Exception):
+                run.finish(exit_code=1)  # as a context manager the run would print a traceback
 
-    thread = threading.Thread(target=finish, daemon=True)
-    thread.start()
-    thread.join(FINISH_SECONDS + 5)
-    if thread.is_alive():
-        raise TimeoutError("Timed out finishing run.")
+    with nullcontext() if run.offline else _online_environment():
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        thread.join(FINISH_SECONDS + 5)
     for error in failed:
         raise error
+    if thread.is_alive():
+        raise TimeoutError("Timed out sending the run.")
 
 
 @contextmanager
