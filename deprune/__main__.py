@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-COMMANDS = ("sweep", "plan", "prefetch", "analyze", "gaps", "archive", "export")
+COMMANDS = ("sweep", "plan", "prefetch", "analyze", "gaps", "archive", "export", "dashboard")
 """The modules that are commands, in the order in which a study needs them."""
 
 

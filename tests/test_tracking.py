@@ -1,21 +1,184 @@
-"""What W&B gets, read back from an offline run that the real client wrote."""
+"""What W&B gets: from the real client, at a stand-in of its server, and in offline runs read back."""
 
 from __future__ import annotations
 
 import json
 import logging
 import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+import wandb
 from wandb.proto import wandb_internal_pb2
 
-from deprune import tracking
-from deprune.record import read_record
-from tests.conftest import Command
+from deprune.errors import ConfigError
+from deprune.record import RunRecord, read_record
+from deprune.tracking import TrackingConfig, client, track
+from deprune.tracking.run import FACTORS
+from tests.conftest import ROOT, Command
+from tests.wandb_server import SentRun, WandbServer
 
-JOB = ["budget=2", "search=greedy", "calib.n_samples=4", "calib.seq_len=64", "eval.limit=10"]
+JOB = ["search=greedy", "budget=2", "calib.n_samples=2", "calib.seq_len=32", "eval.limit=5", "eval.corpora=[facts]"]
+SECRETS = {"WANDB_API_KEY": "0123456789abcdef0123456789abcdef01234567", "HF_TOKEN": "hf_thisIsNoRealToken"}
+ONLINE = TrackingConfig(backend="wandb", project="study", mode="online")
+
+Connect = Callable[..., WandbServer]
+
+
+@pytest.fixture
+def connect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connect]:
+    """Starts a stand-in and logs this process in to it, with an empty home; its client forgets all at the end."""
+    servers: list[WandbServer] = []
+    (tmp_path / "home").mkdir(exist_ok=True)
+
+    def start(**misbehaviour: str) -> WandbServer:
+        servers.append(WandbServer(**misbehaviour).__enter__())
+        monkeypatch.setenv("WANDB_BASE_URL", servers[0].url)
+        return servers[0]
+
+    for name, value in {"HOME": str(tmp_path / "home"), client.UNREACHABLE: "0", **SECRETS}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    wandb.teardown()
+    yield start
+    wandb.teardown()
+    for server in servers:
+        server.__exit__()
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunRecord]:
+    """A record that a job left, and its path."""
+    folder = tmp_path_factory.mktemp("made")
+    command = [sys.executable, "-m", "deprune.sweep", *JOB, "tracking=none"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    (path,) = folder.glob("results/runs/*/record.json")
+    return path, read_record(path)
+
+
+def table(run: SentRun, name: str) -> pd.DataFrame:
+    content = json.loads(run.files[run.summary[name]["path"]])
+    return pd.DataFrame(content["data"], columns=content["columns"])
+
+
+def assert_discreet(server: WandbServer, *folders: Path) -> None:
+    """Nothing that came tells a secret, or a place on this machine."""
+    assert len(server.received) > 10
+    private = [*SECRETS.values(), str(ROOT), sys.prefix, sys.executable, str(Path.home()), *map(str, folders)]
+    for path, body in server.received:
+        for text in private:
+            assert text.encode() not in body, (path, text)
+
+
+@pytest.mark.slow
+def test_jobs_of_a_sweep_become_runs_for_dashboards(sweep: Command, tmp_path: Path) -> None:
+    with WandbServer() as server:
+        result = sweep("-m", *JOB, "search=greedy,oneshot", "tracking.project=study",
+                       env={"WANDB_BASE_URL": server.url, **SECRETS})  # fmt: skip
+    assert result.code == 0, result.err
+    assert "wandb" not in (result.out + result.err).lower()
+    assert_discreet(server, tmp_path)
+    (sweep_folder,) = tmp_path.glob("results/sweeps/*")
+    records = {record.search: record for record in map(read_record, tmp_path.glob("results/runs/*/record.json"))}
+    assert {run.config["search"] for run in server.runs.values()} == {"greedy", "oneshot"} == {*records}
+    for run in server.runs.values():
+        record = records[run.config["search"]]
+        assert run.fields["project"] == "study"
+        assert run.fields["displayName"] == f"tiny_llama · mixture n2 L32 · {record.search} · k2"
+        assert run.fields["groupName"] == sweep_folder.name
+        assert run.fields["jobType"] == "prune"
+        assert run.fields["tags"] == ["tiny_llama", "mixture", "nll", record.search]
+        assert run.config == {name: getattr(record, name) for name in FACTORS} | {"run_id": record.run_id}
+        assert not [value for value in run.config.values() if isinstance(value, dict | list)]
+        assert run.exit_code == 0
+        check_outcome(run, record)
+        artifact = server.artifacts[f"record-{record.run_id}"]
+        assert artifact.fields["artifactTypeName"] == "record"
+        assert artifact.files["record.json"] == next(tmp_path.glob(f"results/runs/{record.run_id}/*")).read_bytes()
+
+
+def check_outcome(run: SentRun, record: RunRecord) -> None:
+    trace = [(row["evaluations"], row["best_loss"]) for row in run.history if "best_loss" in row]
+    assert trace == [(p["evaluations"], p["loss"]) for p in record.trace if p["n_removed"] == record.budget]
+    metrics = run.metrics
+    names = [metric["1"] for metric in metrics]
+    best_loss = metrics[names.index("best_loss")]
+    assert names[best_loss["5"] - 1] == "evaluations", "the x-axis of search traces"
+    smallest, largest = [1], [2]  # in the client's encoding
+    declared = {metric["1"]: metric["7"] for metric in metrics}
+    assert declared["best_loss"] == declared["calib_value"] == declared["facts/log_perplexity"] == smallest
+    assert declared["accuracy"] == declared["mini_one_hop/acc"] == declared["mini_two_hop/acc_norm"] == largest
+    assert run.summary["accuracy"] == record.accuracy
+    assert run.summary["calib_value"] == record.calib_value
+    assert run.summary["removed"] == list(record.removed)
+    assert run.summary["n_evals"] == record.n_evals
+    scores = table(run, "scores").set_index(["task", "metric"])
+    for row in record.metrics:
+        assert run.summary[f"{row.task}/{row.metric}"] == row.value == scores.value[row.task, row.metric]
+    mask = table(run, "mask")
+    assert mask.block.tolist() == list(range(record.n_blocks))
+    assert mask.block[mask.removed].tolist() == sorted(record.removed)
+    assert mask[mask.removed].sort_values("order").block.tolist() == list(record.removed)
+    assert mask.order[~mask.removed].isna().all()
+
+
+def test_a_dense_run_with_long_names_is_taken(made: tuple[Path, RunRecord], connect: Connect, tmp_path: Path) -> None:
+    server, (path, record) = connect(), made
+    long = replace(record, model="m" * 200, is_dense=True, search="dense", warnings=("Calibration is in facts.",))
+    track(ONLINE, long, path, tmp_path, "sweep")
+    (run,) = server.runs.values()
+    assert run.exit_code == 0
+    assert run.fields["jobType"] == "dense"
+    assert run.fields["tags"][0] == "m" * 64
+    assert run.fields["notes"] == "Calibration is in facts."
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "misbehaviour",
+    [{"silent_from": "UpsertBucket"}, {"silent_from": "ArtifactType"}, {"dies_at": "CreateRunFiles"}],
+    ids=lambda m: "-".join(*m.items()),
+)
+def test_a_server_that_fails_costs_seconds_once_and_loses_nothing(
+    misbehaviour: dict[str, str], made: tuple[Path, RunRecord], connect: Connect, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(client, "INIT_SECONDS", 1.5)
+    monkeypatch.setattr(client, "FINISH_SECONDS", 1.0)
+    monkeypatch.setenv("WANDB_HTTP_TIMEOUT", "1")
+    server, (path, record) = connect(**misbehaviour), made
+    started = time.monotonic()
+    track(ONLINE, record, path, tmp_path, "sweep")
+    first = time.monotonic() - started
+    assert first < 25, "waited for longer than it may"
+    n_asked = len(server.received)
+    track(ONLINE, record, path, tmp_path, "sweep")
+    assert time.monotonic() - started - first < 4, "waited again"
+    assert len(server.operations) <= n_asked
+    (line,) = [entry.message for entry in caplog.records if entry.name.startswith("deprune")]
+    assert "W&B did not take a run" in line
+    kept = [summary_of(read_offline_run(folder)) for folder in tmp_path.glob("wandb/offline-run-*")]
+    assert [summary["accuracy"] for summary in kept] == [record.accuracy] * 2
+
+
+@pytest.mark.slow
+def test_a_job_ends_well_without_its_server(sweep: Command, tmp_path: Path) -> None:
+    """Nothing listens at the address; the waiting is bounded by what the package sets itself."""
+    started = time.monotonic()
+    result = sweep(*JOB, "eval=none", env={"WANDB_BASE_URL": "http://127.0.0.1:9", **SECRETS})
+    assert time.monotonic() - started < client.INIT_SECONDS + 30
+    assert result.code == 0, result.err
+    assert result.err.count("W&B did not take a run") == 1
+    assert "Traceback" not in result.err
+    assert len(list(tmp_path.glob("results/runs/*/record.json"))) == 1
+    assert len(list(tmp_path.glob("results/wandb/offline-run-*"))) == 1
 
 
 def read_offline_run(folder: Path) -> list[Any]:
@@ -35,43 +198,31 @@ def read_offline_run(folder: Path) -> list[Any]:
     return records
 
 
-@pytest.mark.slow
-def test_offline_run_holds_factors_trace_scores_and_record(sweep: Command, tmp_path: Path) -> None:
-    result = sweep("-m", *JOB, "tracking=wandb")
-    assert result.code == 0, result.err
-    assert "W&B" not in result.err
-    (folder,) = tmp_path.glob("results/wandb/offline-run-*")
-    (path,) = tmp_path.rglob("record.json")
-    record = read_record(path)
+def summary_of(sent: list[Any]) -> dict[str, Any]:
+    updates = [r.summary.update for r in sent if r.WhichOneof("record_type") == "summary"]
+    return {item.key: json.loads(item.value_json) for update in updates for item in update}
+
+
+def test_offline_run_read_back_and_synced(made: tuple[Path, RunRecord], connect: Connect, tmp_path: Path) -> None:
+    server, (path, record) = connect(), made
+    track(replace(ONLINE, mode="offline"), record, path, tmp_path, "sweep")
+    assert server.received == []
+    wandb.teardown()  # the file is whole once the client's process has ended
+    (folder,) = tmp_path.glob("wandb/offline-run-*")
     sent = read_offline_run(folder)
-
     (run,) = [r.run for r in sent if r.WhichOneof("record_type") == "run"]
-    assert run.display_name == "tiny_llama · mixture n4 L64 · greedy · k2"
-    (sweep_folder,) = tmp_path.glob("results/sweeps/*")
-    assert run.run_group == sweep_folder.name
-    config = {item.key: json.loads(item.value_json) for item in run.config.update}
-    assert config["calib_dataset"] == "mixture"
-    assert config["search"] == "greedy"
-    assert config["run_id"] == record.run_id
-    assert all(not isinstance(config[factor], dict) for factor in tracking.FACTORS)
-
-    history = [
-        {(item.key or item.nested_key[0]): json.loads(item.value_json) for item in r.history.item}
-        for r in sent
-        if r.WhichOneof("record_type") == "history"
-    ]
-    losses = [(row["evaluations"], row["best_loss"]) for row in history if "best_loss" in row]
-    expected = [(p["evaluations"], p["loss"]) for p in record.trace if p["n_removed"] == 2]
-    assert losses == expected
-    summary = {
-        item.key: json.loads(item.value_json)
-        for r in sent
-        if r.WhichOneof("record_type") == "summary"
-        for item in r.summary.update
-    }
-    assert summary["accuracy"] == record.accuracy
-    assert summary["removed"] == list(record.removed)
-    assert any(r.request.log_artifact.artifact.name or r.artifact.name for r in sent)
+    assert run.display_name == "tiny_llama · mixture n2 L32 · greedy · k2"
+    assert run.run_group == "sweep"
+    assert {item.key for item in run.config.update} >= {*FACTORS, "run_id"}
+    assert summary_of(sent)["accuracy"] == record.accuracy
+    done = subprocess.run(
+        [sys.executable, "-m", "wandb", "sync", str(folder)], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    (synced,) = server.runs.values()
+    assert synced.fields["groupName"] == "sweep"
+    assert f"record-{record.run_id}" in server.artifacts
+    check_outcome(synced, record)
 
 
 def test_no_tracking_writes_nothing(sweep_here: Command, tmp_path: Path) -> None:
@@ -85,7 +236,7 @@ def test_failure_of_the_tracker_does_not_fail_the_job(
     def fail(*_: object) -> None:
         raise ConnectionError("no tracker today")
 
-    monkeypatch.setattr(tracking, "_log_to_wandb", fail)
+    monkeypatch.setattr(client, "_send", fail)
     with caplog.at_level(logging.WARNING):
         result = sweep_here(*JOB, "tracking=wandb", "eval=none")
     assert result.code == 0
@@ -94,11 +245,88 @@ def test_failure_of_the_tracker_does_not_fail_the_job(
 
 
 def test_nobody_is_asked_to_log_in(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr("wandb.login", lambda prompt: False)
-    assert tracking._mode(None) == "offline"
+    monkeypatch.setattr(client, "is_logged_in", lambda: False)
+    assert client.choose_mode(None) == "offline"
     assert not caplog.records
-    assert tracking._mode("online") == "offline"
+    assert client.choose_mode("online") == "offline"
     assert "not logged in" in caplog.text
-    assert tracking._mode("offline") == "offline"
-    monkeypatch.setattr("wandb.login", lambda prompt: True)
-    assert tracking._mode(None) == "online"
+    assert client.choose_mode("offline") == "offline"
+    monkeypatch.setattr(client, "is_logged_in", lambda: True)
+    assert client.choose_mode(None) == "online"
+
+
+@pytest.mark.parametrize("project", ["team/study", "", "a" * 129, "50%"])
+def test_a_project_that_wandb_would_refuse_is_refused_at_once(project: str) -> None:
+    with pytest.raises(ConfigError, match=r"tracking\.entity"):
+        TrackingConfig(project=project)
+
+
+def test_the_report_becomes_the_last_run_of_the_sweep(run_here: Command, connect: Connect, tmp_path: Path) -> None:
+    server = connect()
+    given = ["published=true", "response=accuracy", "sweep=monday", "tracking=wandb", "tracking.project=study"]
+    result = run_here("analyze", *given, "results_dir=results")
+    assert result.code == 0, result.err
+    assert_discreet(server, tmp_path)
+    (run,) = server.runs.values()
+    assert run.fields["jobType"] == "analysis"
+    assert run.fields["groupName"] == "monday"
+    assert run.exit_code == 0
+    page = (tmp_path / "report" / "report.html").read_bytes()
+    assert run.files[run.summary["report"]["path"]] == page
+    assert run.summary["report"]["_type"] == "html-file"
+    ratio = pd.read_csv(tmp_path / "report" / "tables" / "variance_ratio.csv").iloc[0]
+    assert run.summary["accuracy/verdict"] == ratio["verdict"]
+    assert run.summary["accuracy/V_S"] > 0
+    assert {run.summary[f"claim {number}"] for number in range(1, 5)} <= {"supported", "not supported", "undecided"}
+    files = server.artifacts["report-monday"].files
+    assert files["report.html"] == page
+    assert {"tables/variance_ratio.csv", "tables/variance_ratio.tex"} <= {*files}
+
+
+def test_a_report_goes_nowhere_unless_told(run_here: Command, connect: Connect, tmp_path: Path) -> None:
+    server = connect()
+    assert run_here("analyze", "published=true", "response=accuracy").code == 0
+    assert server.received == []
+    assert not (tmp_path / "results").exists()
+
+
+def test_the_dashboard_is_a_saved_view(run_here: Command, connect: Connect) -> None:
+    pytest.importorskip("wandb_workspaces")
+    server = connect()
+    result = run_here("dashboard", "tracking.project=study", "tracking.entity=team")
+    assert result.code == 0, result.err
+    (view,) = server.views
+    assert (view["entityName"], view["projectName"], view["type"]) == ("team", "study", "project-view")
+    assert view["name"].removeprefix("nw-").removesuffix("-v") in result.out
+    sections = {s["name"]: s["panels"] for s in json.loads(view["spec"])["section"]["panelBankConfig"]["sections"]}
+    (traces,) = sections["Search traces"]
+    assert (traces["config"]["xAxis"], traces["config"]["metrics"]) == ("evaluations", ["best_loss"])
+    assert traces["config"]["groupBy"] == "search.value"
+    scatter = sections["Overview"][0]["config"]
+    assert (scatter["xAxis"], scatter["yAxis"]) == ("summary:calib_value", "summary:accuracy")
+    columns = [column["accessor"] for column in sections["Factors"][0]["config"]["columns"]]
+    assert columns[-1] == "summary:accuracy"
+    named = {c.removeprefix("config:").removesuffix(".value") for c in columns[:-1]}
+    assert named <= {*FACTORS}, "every axis is a factor of the runs"
+    assert {panel["config"]["groupBy"] for panel in sections["Scores by calibration"]} == {"calib_config.value"}
+
+
+def test_a_dashboard_that_cannot_be_is_a_sentence(
+    run_here: Command, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = connect()
+    monkeypatch.setattr(server, "_upsert_view", lambda _: {"upsertView": None})
+    refused = run_here("dashboard", "tracking.project=study", "tracking.entity=team")
+    monkeypatch.delenv("WANDB_API_KEY")
+    wandb.teardown()
+    stranger = run_here("dashboard", "tracking.project=study")
+    monkeypatch.setitem(sys.modules, "wandb_workspaces.workspaces", None)
+    bare = run_here("dashboard", "tracking.project=study")
+    for result, sentence in (
+        (refused, "W&B did not save the dashboard in the project 'study'"),
+        (stranger, "You are not logged in to W&B"),
+        (bare, "pip install 'deprune[dashboards]'"),
+    ):
+        assert result.code == 1
+        assert sentence in result.err
+        assert "Traceback" not in result.err

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -13,8 +13,12 @@ from rich.console import Console
 from deprune.analysis.frame import load
 from deprune.analysis.published import load_published
 from deprune.analysis.report.evidence import gather, with_published_ranks
+from deprune.analysis.report.numbers import headline_numbers
 from deprune.analysis.report.write import check_free, write_report
 from deprune.errors import ConfigError
+from deprune.tracking import TrackingConfig, track_report
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -35,7 +39,7 @@ def report_composed(cfg: DictConfig) -> None:
     Raises:
         DepruneError: It cannot be done; the message says why. Nothing was written.
     """
-    options = parse(cfg)
+    options, tracking = parse(cfg), _typed(TrackingConfig, cfg.tracking, "tracking.")
     out = Path(options.out)
     check_free(out)
     if options.published:
@@ -44,8 +48,11 @@ def report_composed(cfg: DictConfig) -> None:
         results = load(options.results_dir, options.sweep, options.where)
     chosen = [options.response] if isinstance(options.response, str) else options.response
     evidence = gather(results, chosen)
-    page = write_report(with_published_ranks(evidence) if options.published else evidence, out)
+    evidence = with_published_ranks(evidence) if options.published else evidence
+    page = write_report(evidence, out)
     Console().print(f"{results.summary} Written: {page}", markup=False, highlight=False, soft_wrap=True)
+    if tracking.backend != "none":
+        track_report(tracking, page, headline_numbers(evidence), Path(options.results_dir), options.sweep)
 
 
 def parse(cfg: DictConfig) -> Options:
@@ -54,9 +61,12 @@ def parse(cfg: DictConfig) -> Options:
     Raises:
         ConfigError: A value is not of its type.
     """
+    return _typed(Options, OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "tracking"]))
+
+
+def _typed(schema: type[T], node: DictConfig, where: str = "") -> T:
     try:
-        options: Options = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Options), cfg))  # type: ignore[assignment]
+        return cast(T, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), node)))
     except OmegaConfBaseException as error:
         reason = str(error).split("\n")[0].rstrip(".")
-        raise ConfigError(f"The value of '{error.full_key}' cannot be used: {reason}.") from error
-    return options
+        raise ConfigError(f"The value of '{where}{error.full_key}' cannot be used: {reason}.") from error
