@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from deprune.analysis.report.claims import judge
-from deprune.analysis.report.evidence import Evidence, Subject
+from deprune.analysis.report.evidence import Evidence
+from deprune.analysis.report.subject import Subject
 
 
 def headline_numbers(evidence: Evidence) -> dict[str, float | str]:
