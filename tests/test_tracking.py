@@ -29,6 +29,21 @@ JOB = ["search=greedy", "budget=2", "calib.n_samples=2", "calib.seq_len=32", "ev
 SECRETS = {"WANDB_API_KEY": "0123456789abcdef0123456789abcdef01234567", "HF_TOKEN": "hf_thisIsNoRealToken"}
 ONLINE = TrackingConfig(backend="wandb", project="study", mode="online")
 
+TWO_RUNS = """
+import logging, os, sys
+from pathlib import Path
+from deprune.record import read_record
+from deprune.tracking import TrackingConfig, client, track
+
+logging.basicConfig(format="%(name)s %(message)s")
+client.INIT_SECONDS = client.FINISH_SECONDS = 3.0
+os.environ["WANDB_HTTP_TIMEOUT"] = "1"
+path, folder = map(Path, sys.argv[1:])
+for _ in range(2):
+    track(TrackingConfig(backend="wandb", mode="online"), read_record(path), path, folder, "sweep")
+"""
+"""Two jobs with less patience than usual."""
+
 Connect = Callable[..., WandbServer]
 
 
@@ -147,23 +162,17 @@ def test_a_dense_run_with_long_names_is_taken(made: tuple[Path, RunRecord], conn
     ids=lambda m: "-".join(*m.items()),
 )
 def test_a_server_that_fails_costs_seconds_once_and_loses_nothing(
-    misbehaviour: dict[str, str], made: tuple[Path, RunRecord], connect: Connect, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
-) -> None:  # fmt: skip
-    monkeypatch.setattr(client, "INIT_SECONDS", 1.5)
-    monkeypatch.setattr(client, "FINISH_SECONDS", 1.0)
-    monkeypatch.setenv("WANDB_HTTP_TIMEOUT", "1")
+    misbehaviour: dict[str, str], made: tuple[Path, RunRecord], connect: Connect, tmp_path: Path
+) -> None:
     server, (path, record) = connect(**misbehaviour), made
-    started = time.monotonic()
-    track(ONLINE, record, path, tmp_path, "sweep")
-    first = time.monotonic() - started
-    assert first < 25, "waited for longer than it may"
-    n_asked = len(server.received)
-    track(ONLINE, record, path, tmp_path, "sweep")
-    assert time.monotonic() - started - first < 4, "waited again"
-    assert len(server.operations) <= n_asked
-    (line,) = [entry.message for entry in caplog.records if entry.name.startswith("deprune")]
-    assert "W&B did not take a run" in line
+    command = [sys.executable, "-c", TWO_RUNS, str(path), str(tmp_path)]
+    # In a process of its own, as a client that waits for a dead server does not come back to its senses.
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("deprune")]
+    assert len(lines) == 1, lines
+    assert "W&B did not take a run" in lines[0]
+    assert len(server.runs) <= 1, "asked the server again"
     kept = [summary_of(read_offline_run(folder)) for folder in tmp_path.glob("wandb/offline-run-*")]
     assert [summary["accuracy"] for summary in kept] == [record.accuracy] * 2
 
@@ -173,7 +182,7 @@ def test_a_job_ends_well_without_its_server(sweep: Command, tmp_path: Path) -> N
     """Nothing listens at the address; the waiting is bounded by what the package sets itself."""
     started = time.monotonic()
     result = sweep(*JOB, "eval=none", env={"WANDB_BASE_URL": "http://127.0.0.1:9", **SECRETS})
-    assert time.monotonic() - started < client.INIT_SECONDS + 30
+    assert time.monotonic() - started < 2 * client.INIT_SECONDS + client.FINISH_SECONDS
     assert result.code == 0, result.err
     assert result.err.count("W&B did not take a run") == 1
     assert "Traceback" not in result.err
