@@ -39,8 +39,8 @@ test: $(INSTALLED) ## all tests
 test-quick: $(INSTALLED) ## the tests that take seconds
 	$(BIN)/python -m pytest -n auto -m "not slow"
 
-bench: $(INSTALLED) ## measure sharing, remembering, overhead and racing; see experiments/benchmarks
-	for script in sharing overhead racing; do TQDM_DISABLE=1 OMP_NUM_THREADS=1 $(BIN)/python experiments/benchmarks/$$script.py; done
+bench: $(INSTALLED) ## measure sharing, remembering, overhead, racing and remembered jobs; see experiments/benchmarks
+	for script in sharing overhead racing remembered; do TQDM_DISABLE=1 OMP_NUM_THREADS=1 $(BIN)/python experiments/benchmarks/$$script.py; done
 
 check: $(INSTALLED) ## lint and types
 	$(BIN)/ruff check .
