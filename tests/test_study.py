@@ -1,0 +1,103 @@
+"""The committed miniature study is what its records say, and a slice of it run again gives the committed records."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from deprune.analysis import Results, decompose, load
+from deprune.analysis.archive import unpack
+from deprune.record import ResultStore, RunRecord
+from tests.conftest import ROOT, Command
+
+STUDY = ROOT / "experiments" / "mini_study"
+GRIDS = {"report": "nll", "report_items": "task_margin"}
+
+SLICE = [
+    "-m", "+experiment=mini", "model=tiny_neox", "calib=facts", "calib.seed=0", "calib.seq_len=32", "budget=3",
+    "calib.n_samples=32,8", "search=exhaustive,oneshot,greedy,beam,ga,bo,cbo,fast_block_select", "seed=0",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def study() -> Results:
+    return load(STUDY / "records.parquet")
+
+
+def test_the_grids_are_complete(study: Results) -> None:
+    runs = study.runs
+    assert len(runs) == 2592
+    assert set(study.excluded.values()) == {0}
+    for objective, cells in (("nll", 3 * 4 * 2 * 2 * 3 * 8 * 2), ("task_margin", 3 * 2 * 3 * 8 * 2)):
+        factors = ["model", "calib_config", "calib_seed", "search", "budget"]
+        assert len(runs.loc[runs["objective"] == objective, factors].drop_duplicates()) == cells
+    scored = study.scores[study.scores["metric"].isin(["acc", "log_perplexity"])]
+    assert (scored.groupby("task", observed=True)["item_set"].nunique() == 1).all(), "all models answer the same items"
+    assert (scored.groupby("run_id", observed=True).size() == 10).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("folder", "objective"), GRIDS.items())
+def test_headline_numbers_are_those_of_the_records(study: Results, folder: str, objective: str) -> None:
+    found = decompose(study.where({"objective": objective}), "accuracy", over_items=True)
+    tables = STUDY / folder / "tables"
+    committed = pd.read_csv(tables / "variance_headline.csv").query("response == 'accuracy'")
+    assert len(committed) >= 4
+    columns = ["variance", "share", "share_low", "share_high"]
+    expected = committed.set_index("quantity")[columns]
+    pd.testing.assert_frame_equal(found.headline.set_index("quantity")[columns], expected, rtol=1e-6, atol=1e-9)
+    ratio = pd.read_csv(tables / "variance_ratio.csv").query("response == 'accuracy'").iloc[0]
+    assert found.ratio.verdict == ratio["verdict"]
+    assert found.ratio.log == pytest.approx(ratio["log"], rel=1e-6)
+
+
+def test_the_text_quotes_the_tables() -> None:
+    text = (STUDY / "README.md").read_text()
+    for folder in GRIDS:
+        with (STUDY / folder / "tables" / "claims.csv").open(newline="") as file:
+            claims = list(csv.DictReader(file))
+        for claim in {c["claim"]: c["verdict"] for c in claims}.items():
+            assert "| {} | {} |".format(*claim) in text, (folder, claim)
+        for claim in claims:
+            assert claim["reason"] in text, (folder, claim["part"])
+
+
+def scientific(record: RunRecord) -> dict[str, Any]:
+    """Everything but times and the machine."""
+    return {k: v for k, v in asdict(record).items() if k not in ("measured", "environment", "trace")}
+
+
+def assert_equal(found: Any, expected: Any, where: str) -> None:
+    """Equal, but for the last digits of numbers, which another processor may round otherwise."""
+    if isinstance(expected, dict):
+        assert set(found) == set(expected), where
+        for key in expected:
+            assert_equal(found[key], expected[key], f"{where}.{key}")
+    elif isinstance(expected, list | tuple):
+        assert len(found) == len(expected), where
+        for i, (a, b) in enumerate(zip(found, expected, strict=True)):
+            assert_equal(a, b, f"{where}[{i}]")
+    elif isinstance(expected, float):
+        assert math.isclose(found, expected, rel_tol=1e-5, abs_tol=1e-8), (where, found, expected)
+    else:
+        assert found == expected, where
+
+
+@pytest.mark.slow
+def test_a_slice_gives_the_committed_records(sweep_here: Command, tmp_path: Path) -> None:
+    unpack(STUDY / "records.parquet", tmp_path / "committed")
+    committed = ResultStore(tmp_path / "committed")
+    assert sweep_here(*SLICE).code == 0
+    records = list(ResultStore(tmp_path / "results").records())
+    assert len(records) >= 20 or len(SLICE) == 0
+    for record in records:
+        expected = committed.get(record.run_id)
+        assert expected is not None, json.dumps(record.identity)
+        assert_equal(scientific(record), scientific(expected), record.run_id)
