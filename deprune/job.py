@@ -160,7 +160,7 @@ def _search(config: RunConfig, run: ResolvedRun, loaded: LoadedModel, calibratio
         trace=problem.trace,
         counter=evaluator.counter,
         n_damaged=store.n_damaged,
-        stores={"evaluations": store.name, "samples": evaluator.samples_name},
+        stores={"evaluations": store.name, "samples": evaluator.name_samples()},
     )
 
 

@@ -69,9 +69,9 @@ class SubsetEvaluator:
         self.counter = EvaluationCounter()
         self._set_batch_size(config.batch_size or self._fitting_batch_size())
 
-    @property
-    def samples_name(self) -> str:
-        """The name of the calibration samples in the store."""
+    def name_samples(self) -> str:
+        """Gives the calibration samples their name in the store, also where all is remembered, and returns it."""
+        self._store.announce(self._keys)
         return digest_of(self._keys)
 
     def evaluate(self, subsets: Sequence[BlockSubset], n_samples: int | None = None) -> list[Evaluation]:
@@ -124,7 +124,7 @@ class SubsetEvaluator:
         self, measure: Callable[[BlockStack, Sequence[SampleBatch]], NDArray[np.float64]]
     ) -> NDArray[np.float64]:
         """Returns a statistic of the dense model, from the store where it is there."""
-        key = f"{measure.__name__} {self.samples_name}"
+        key = f"{measure.__name__} {digest_of(self._keys)}"
         known = self._store.statistic(key)
         if known is None:
             stack, n = self._stacks[0], self.n_samples
@@ -168,7 +168,6 @@ class SubsetEvaluator:
 
     def _compute(self, missing: dict[BlockSubset, list[int]]) -> None:
         """Computes and stores, batch by batch, the samples that are missing of each subset."""
-        self._store.announce(self._keys)
         size = self._batch_size
         batches = {
             first: [s for s, rows in missing.items() if any(first <= row < first + size for row in rows)]

@@ -10,7 +10,7 @@ import pytest
 
 from deprune.analysis.gaps import gaps_by_search, optimality_gaps
 from deprune.errors import DataError
-from deprune.record import read_record
+from deprune.record import ResultStore, read_record
 from tests.conftest import Command
 from tests.search.test_searches import SEARCHES
 
@@ -54,6 +54,17 @@ def test_gaps_are_those_of_the_exhaustive_search(panel: Path, run_here: Command)
     printed = run_here("gaps", f"results_dir={panel}", f"out={panel / 'gaps.csv'}").out
     assert all(name in printed for name in SEARCHES)
     assert len(pd.read_csv(panel / "gaps.csv")) == len(records)
+
+
+@pytest.mark.slow
+def test_fewer_samples_have_gaps_too_though_nothing_is_computed(sweep_here: Command, tmp_path: Path) -> None:
+    job = ["-m", "search=exhaustive", "calib.n_samples=32,8", *(o for o in JOB if "n_samples" not in o)]
+    assert sweep_here(*job).code == 0
+    computed = {
+        r.calib_samples: r.measured["evaluations"]["computed"] for r in ResultStore(tmp_path / "results").records()
+    }
+    assert computed[8] == 0
+    assert set(optimality_gaps(tmp_path / "results").run_id) == {p.parent.name for p in tmp_path.rglob("record.json")}
 
 
 @pytest.mark.slow
