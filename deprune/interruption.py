@@ -30,7 +30,7 @@ class Interrupted(BaseException):
 
 @contextmanager
 def interruptible(second: signal.Handlers = signal.SIG_DFL) -> Iterator[None]:
-    """Raises `Interrupted` inside at the first signal, or at the end where a library swallowed that.
+    """Raises `Interrupted` inside at the first signal, or at the end where a library made an error of it or nothing.
 
     Args:
         second: What further signals do; by default they end the process at once.
@@ -43,7 +43,11 @@ def interruptible(second: signal.Handlers = signal.SIG_DFL) -> Iterator[None]:
         raise Interrupted(number)
 
     with _handled_by(interrupt):
-        yield
+        try:
+            yield
+        except Exception:
+            if not arrived:
+                raise
     if arrived:
         raise Interrupted(arrived[0])
 

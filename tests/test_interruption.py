@@ -37,6 +37,22 @@ def test_a_swallowed_interruption_is_raised_at_the_end() -> None:
         signal.raise_signal(signal.SIGTERM)
 
 
+def test_what_a_library_makes_of_an_interruption_is_one() -> None:
+    def library() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except BaseException as swallowed:
+            raise ValueError from swallowed
+
+    with pytest.raises(Interrupted), interruptible():
+        library()
+
+
+def test_an_error_without_a_signal_stays_one() -> None:
+    with pytest.raises(ValueError, match="mine"), interruptible():
+        raise ValueError("mine")
+
+
 def test_a_write_is_finished_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fsync(descriptor: int) -> None:
         signal.raise_signal(signal.SIGTERM)
