@@ -29,7 +29,7 @@ class Grid(Callback):
         overrides = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
         with flag_override(config.hydra, ["readonly", "struct"], [False, False]):
             config.hydra.overrides.task = in_grid_order(cast(list[str], overrides))
-        if not runs_in_this_process(config):
+        if not runs_in_this_process(config.hydra.launcher):
             start_ray(config)
             tell_jobs_at_signals(Path(config.hydra.sweep.dir))
 

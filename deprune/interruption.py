@@ -22,6 +22,10 @@ class Interrupted(BaseException):
         self.signal = signal.Signals(number)
         super().__init__(f"Interrupted by {self.signal.name}")
 
+    def __reduce__(self) -> tuple[type[Interrupted], tuple[int]]:
+        """Lets it come back from the process of a worker."""
+        return type(self), (int(self.signal),)
+
     @property
     def exit_code(self) -> int:
         """The code with which shells and schedulers see a process end by this signal."""
@@ -62,10 +66,12 @@ def handle_by(handler: signal._HANDLER) -> None:
 def held_back() -> Iterator[None]:
     """Lets signals that arrive inside wait until the end of the block."""
     arrived: list[int] = []
-    with _handled_by(lambda number, _: arrived.append(number)):
-        yield
-    for number in arrived[:1]:
-        signal.raise_signal(number)
+    try:
+        with _handled_by(lambda number, _: arrived.append(number)):
+            yield
+    finally:
+        for number in arrived[:1]:
+            signal.raise_signal(number)
 
 
 @contextmanager

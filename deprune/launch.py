@@ -88,7 +88,7 @@ def _place() -> Place:
         folder=folder,
         log_file=folder / f"{hydra.job.name}.log",
         in_grid=in_grid,
-        in_worker=in_grid and not runs_in_this_process(DictConfig({"hydra": hydra})),
+        in_worker=in_grid and not runs_in_this_process(hydra.launcher),
         n_workers=hydra.launcher.get("n_jobs"),
     )
 

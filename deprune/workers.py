@@ -17,11 +17,10 @@ from omegaconf import DictConfig, OmegaConf
 warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/\w+' is validated against ConfigStore schema")
 
 
-def runs_in_this_process(config: DictConfig) -> bool:
-    """Whether the launcher of a configuration runs jobs in the process of the command itself."""
+def runs_in_this_process(launcher: DictConfig) -> bool:
+    """Whether a launcher runs jobs in the process of the command itself."""
     import joblib
 
-    launcher = config.hydra.launcher
     if str(launcher._target_).endswith("JoblibLauncher"):
         return bool(joblib.effective_n_jobs(launcher.n_jobs) == 1)
     return str(launcher._target_).endswith("BasicLauncher")

@@ -100,8 +100,9 @@ def test_documented_commands_run(run_here: Command, tmp_path: Path) -> None:
     commands = sorted(documented(), key=lambda d: {"sweep": 0, "plan": 1}.get(d.command, 2))
     run = 0
     for each in commands:
-        if each.gpu or (each in SWEEPS and each.needs_hub and each.command != "plan") or "submitit" in str(each):
-            continue
+        elsewhere = "submitit" in str(each) or each.command == "dashboard" or "tracking=wandb" in each.arguments
+        if elsewhere or each.gpu or (each in SWEEPS and each.needs_hub and each.command != "plan"):
+            continue  # those elsewhere are run by test_launchers.py, and by test_tracking.py with a server
         arguments = list(each.arguments)
         if each.command == "sweep":
             # Grids of the page are kept as far as they are small; the launchers' own tests run them all.

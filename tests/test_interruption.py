@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -61,6 +62,21 @@ def test_a_write_is_finished_first(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(Interrupted), interruptible():
         files.write_atomically(tmp_path / "record.json", "whole")
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("record.json", "whole")]
+
+
+def test_a_signal_during_a_write_that_fails_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fsync(descriptor: int) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", fsync)
+    with pytest.raises(Interrupted), interruptible():
+        files.write_atomically(tmp_path / "record.json", "whole")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interruption_comes_back_from_another_process() -> None:
+    assert pickle.loads(pickle.dumps(Interrupted(15))).exit_code == 143
 
 
 def test_other_threads_write_as_ever(tmp_path: Path) -> None:

@@ -99,5 +99,6 @@ def test_names_stay_inside_the_results(sweep_here: Command, tmp_path: Path) -> N
 
 
 def test_a_run_id_cannot_leave_the_results(tmp_path: Path) -> None:
+    (tmp_path / "results" / "runs").mkdir(parents=True)
     (tmp_path / "record.json").write_text("{}")
     assert ResultStore(tmp_path / "results").get("../..") is None

@@ -1,12 +1,14 @@
 """All records of a results folder, and the answers behind their scores, as one Parquet file.
 
-pandas and pyarrow read it as a table of one row per run; the analysis reads it as the folder that it was.
+pandas and pyarrow read it as a table of one row per run; the analysis reads it as a folder.
+Failures, the evaluations behind optimality gaps, and the names of sweeps are not in it.
 """
 
 from __future__ import annotations
 
 import functools
 import json
+import os
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -41,16 +43,19 @@ def pack(results_dir: Path, file: Path) -> int:
     if not records:
         raise DataError(f"There are no runs in {results_dir}; give the results_dir of a sweep.")
     rows = [_row(record) | {ANSWERS: _answers(results_dir, record)} for record in records]
+    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(
             pa.Table.from_pylist(rows),
-            file,
+            unfinished,
             compression="zstd",
             compression_level=19,
             dictionary_pagesize_limit=DICTIONARY_BYTES,
         )
+        unfinished.replace(file)
     except OSError as error:
+        unfinished.unlink(missing_ok=True)
         raise DataError(
             f"The archive {file} cannot be written: {error.strerror or error}; give another file."
         ) from error

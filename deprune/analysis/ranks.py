@@ -100,7 +100,7 @@ def perplexity_against_accuracy(
             of_ranked = group[group["search"].isin(ranked.index)]
             row[f"variance_{name}"], row[f"noise_{name}"] = variance_and_noise(of_ranked, column)
         rows.append(row)
-    return _adjusted(pd.DataFrame(rows), "p_spearman", "p_holm", "holm")
+    return adjusted(pd.DataFrame(rows), "p_spearman", "p_holm", "holm")
 
 
 def variance_and_noise(runs: pd.DataFrame, response: str) -> tuple[float, float]:
@@ -163,7 +163,8 @@ def mean_rank_correlation(results: Results) -> tuple[float, float]:
     return mean_correlation([(m["lower"].tolist(), (-m["higher"]).tolist()) for m in conditions if len(m) > 2])
 
 
-def _adjusted(table: pd.DataFrame, p: str, name: str, method: str) -> pd.DataFrame:
+def adjusted(table: pd.DataFrame, p: str, name: str, method: str) -> pd.DataFrame:
+    """Returns a table with p values adjusted for their number; statsmodels names the methods."""
     if table.empty:
         return table
     tested = table[p].notna()
@@ -216,4 +217,4 @@ def agreement_between_calibrations(results: Results, name: str) -> pd.DataFrame:
             rho, p = rank_correlation(both[first].tolist(), both[second].tolist())
             rows.append((*key, first, second, len(both), rho, p))
     table = pd.DataFrame(rows, columns=["model", "budget", "first", "second", "searches", "spearman", "p"])
-    return _adjusted(table, "p", "p_adjusted", "fdr_bh")
+    return adjusted(table, "p", "p_adjusted", "fdr_bh")

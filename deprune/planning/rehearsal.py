@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from deprune.config import name_of
 from deprune.evaluator.trie import count_prefixes
 from deprune.randomness import generator
 from deprune.search.base import Problem, Search
@@ -192,7 +193,7 @@ def rehearse(
     problem, found = Problem(space, source), dense
     if space.budget:
         run = search.run if in_earnest else search.rehearse
-        found = run(problem, generator(seed, "search", type(search).__module__.rpartition(".")[2])).subset
+        found = run(problem, generator(seed, "search", name_of(search))).subset
     problem.losses([found])
     source.losses([found, dense])
     if needs_dense and source.work.computed:

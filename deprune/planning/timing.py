@@ -68,7 +68,7 @@ class ThisMachine:
         return self._choosing.get(key, 0.0)
 
     def scoring(self, job: Planned, subset: BlockSubset) -> float:
-        """Returns the time of scoring, from that on few and on some more items and windows."""
+        """Returns the time of scoring the first subset asked for, from that on few and on some more items."""
         key = (job.config.model.label, job.config.eval)
         if key not in self._scoring:
             of = job.config.eval

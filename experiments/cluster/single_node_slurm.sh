@@ -13,7 +13,9 @@ action=${1:-} folder=${2:-/tmp/single-node-slurm}
 export SLURM_CONF=$folder/slurm.conf PATH=$PATH:/usr/sbin:/sbin
 
 install_packages() {
-    if command -v slurmctld slurmd munged sbatch >/dev/null; then return; fi
+    local name missing=
+    for name in slurmctld slurmd munged sbatch; do command -v "$name" >/dev/null || missing=yes; done
+    [[ $missing ]] || return 0
     apt-get -qq update
     # The packages would start daemons of their own; ours have another configuration.
     printf '#!/bin/sh\nexit 101\n' >"$folder/no-daemons" && chmod +x "$folder/no-daemons"

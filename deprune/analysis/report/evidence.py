@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import pandas as pd
-from statsmodels.stats.multitest import multipletests
 
 from deprune.analysis.consensus import consensus, dispersion
 from deprune.analysis.frame import Results
@@ -17,6 +16,7 @@ from deprune.analysis.headline import Ratio
 from deprune.analysis.patterns import Patterns, decompose_patterns
 from deprune.analysis.published import read_table
 from deprune.analysis.ranks import (
+    adjusted,
     agreement_between_calibrations,
     mean_correlation,
     mean_rank_correlation,
@@ -83,11 +83,7 @@ class Evidence:
 def _with_holm(ratios: dict[str, Ratio]) -> pd.DataFrame:
     rows = [(name, r.log, r.low, r.high, r.p, r.verdict) for name, r in ratios.items()]
     table = pd.DataFrame(rows, columns=["contrast", "log_ratio", "low", "high", "p", "verdict"])
-    tested = table["p"].notna()
-    table["p_holm"] = float("nan")
-    if tested.any():
-        table.loc[tested, "p_holm"] = multipletests(table.loc[tested, "p"], method="holm")[1]
-    return table
+    return adjusted(table, "p", "p_holm", "holm")
 
 
 def gather(results: Results, responses: Sequence[str] | None = None, n_resamples: int = 1000) -> Evidence:
