@@ -34,10 +34,10 @@ results/mini/.finished: conf/experiment/mini.yaml conf/experiment/mini_items.yam
 	@touch $@
 
 test: $(INSTALLED) ## all tests
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-quick: $(INSTALLED) ## the tests that take seconds
-	$(BIN)/python -m pytest -n auto -m "not slow"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
 
 bench: $(INSTALLED) ## measure sharing, remembering, overhead, racing and remembered jobs; see experiments/benchmarks
 	for script in sharing overhead racing remembered; do TQDM_DISABLE=1 OMP_NUM_THREADS=1 $(BIN)/python experiments/benchmarks/$$script.py; done
