@@ -55,7 +55,7 @@ def test_headline_numbers_are_those_of_the_records(study: Results, folder: str, 
     pd.testing.assert_frame_equal(found.headline.set_index("quantity")[columns], expected, rtol=1e-6, atol=1e-9)
     ratio = pd.read_csv(tables / "variance_ratio.csv").query("response == 'accuracy'").iloc[0]
     assert found.ratio.verdict == ratio["verdict"]
-    assert found.ratio.log == pytest.approx(ratio["log"], rel=1e-6)
+    assert found.ratio.log == pytest.approx(ratio["log_ratio"], rel=1e-6)
 
 
 def test_the_text_quotes_the_tables() -> None:

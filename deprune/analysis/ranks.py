@@ -165,7 +165,7 @@ def mean_rank_correlation(results: Results) -> tuple[float, float]:
 
 def adjusted(table: pd.DataFrame, p: str, name: str, method: str) -> pd.DataFrame:
     """Returns a table with p values adjusted for their number; statsmodels names the methods."""
-    if table.empty:
+    if p not in table:  # a table without rows may lack columns too
         return table
     tested = table[p].notna()
     table[name] = math.nan
