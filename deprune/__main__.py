@@ -19,7 +19,8 @@ def main() -> None:
         doc = importlib.import_module(f"deprune.{name}").__doc__ or ""
         table.add_row(f"python -m deprune.{name}", doc.partition("\n")[0].removeprefix("The command that "))
     Console().print(table)
-    Console().print("Each says more with --help; a first sweep: python -m deprune.sweep -m search=greedy,oneshot")
+    Console().print("Each says more with --help. A first sweep:")
+    Console().print("python -m deprune.sweep -m search=greedy,oneshot")
 
 
 if __name__ == "__main__":

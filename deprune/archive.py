@@ -20,7 +20,7 @@ def compose_and_pack(cfg: DictConfig) -> None:
 
     with plain_errors():
         file = Path(cfg.out)
-        text = f"{pack(Path(cfg.results_dir), file):,} records, {file.stat().st_size / 1e6:.1f} MB: {file}"
+        text = f"{pack(Path(cfg.results_dir), file):,} records, {file.stat().st_size / 1e3:,.0f} kB: {file}"
         Console().print(text, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -25,7 +25,7 @@ class Grid(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Puts the axes in order; where jobs run in other processes, makes the first signal reach them."""
-        log.info("Composing the jobs of the grid; thousands take minutes.")
+        log.info("Composing the jobs.")
         overrides = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
         with flag_override(config.hydra, ["readonly", "struct"], [False, False]):
             config.hydra.overrides.task = in_grid_order(cast(list[str], overrides))

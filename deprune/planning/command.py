@@ -28,13 +28,15 @@ class Plan(Callback):
 
     def on_multirun_start(self, config: DictConfig, config_name: str | None = None, **_: Any) -> None:
         """Prints the plan."""
+        console = Console(soft_wrap=True, highlight=False)
+        console.print("Composing the jobs and rehearsing their searches; thousands take a minute.")
         with plain_errors():
             jobs = jobs_of(config, str(config_name))
             hardware = build(config.hardware, Hardware, "hardware")
             rates: Rates = _this_machine() if config.calibrate else hardware
             forecaster = Forecaster(rates, (lambda job: job) if config.calibrate else adapted_to_gpu)
             forecast = forecaster.add_all(jobs)
-            print_forecast(Console(soft_wrap=True, highlight=False), forecast, rates)
+            print_forecast(console, forecast, rates)
         raise SystemExit(1 if forecast.faults else 0)
 
 

@@ -79,37 +79,29 @@ class Rates(Protocol):
     @property
     def memory(self) -> float:
         """Memory of the device [byte]."""
-        ...
 
     @property
     def price(self) -> float:
         """Price of an hour [USD]; 0 where it is not known."""
-        ...
 
     @property
     def title(self) -> str:
         """The device, in words."""
-        ...
 
     def loading(self, job: Planned) -> float:
         """Returns the seconds of loading the model."""
-        ...
 
     def drawing(self, job: Planned) -> float:
         """Returns the seconds of a calibration draw."""
-        ...
 
     def passes(self, job: Planned, batch_size: int) -> tuple[float, float]:
         """Returns the seconds of one block, and of the head, on one batch of calibration samples."""
-        ...
 
     def choosing(self, job: Planned) -> float:
         """Returns the seconds of the search itself, without any evaluation."""
-        ...
 
     def scoring(self, job: Planned, subset: BlockSubset) -> float:
         """Returns the seconds of the downstream evaluation of one pruned model."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

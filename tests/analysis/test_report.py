@@ -170,7 +170,9 @@ def test_the_same_results_give_the_same_figures(study_accuracy: Evidence, tmp_pa
 def test_command_on_the_published_tables(analyze: Command, tmp_path: Path) -> None:
     done = analyze("published=true", "out=study", "response=accuracy")
     assert done.code == 0, done.err
-    assert done.out == "90 runs read; left out: nothing. Written: study/report.html\n"
+    assert done.out == (
+        "90 runs read; left out: nothing. Analysing them, which can take minutes.\nWritten: study/report.html\n"
+    )
     ratio = pd.read_csv(tmp_path / "study" / "tables" / "variance_ratio.csv")
     assert ratio["response"].tolist() == ["accuracy"]
     (tmp_path / "study" / "notes.txt").write_text("mine")

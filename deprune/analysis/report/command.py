@@ -46,11 +46,13 @@ def report_composed(cfg: DictConfig) -> None:
         results = load_published() if options.where is None else load_published().where(options.where)
     else:
         results = load(options.results_dir, options.sweep, options.where)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"{results.summary} Analysing them, which can take minutes.", markup=False)
     chosen = [options.response] if isinstance(options.response, str) else options.response
     evidence = gather(results, chosen)
     evidence = with_published_ranks(evidence) if options.published else evidence
     page = write_report(evidence, out)
-    Console().print(f"{results.summary} Written: {page}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"Written: {page}", markup=False)
     if tracking.backend != "none":
         track_report(tracking, page, headline_numbers(evidence), Path(options.results_dir), options.sweep)
 
