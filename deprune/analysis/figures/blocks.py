@@ -27,7 +27,8 @@ def removal_patterns(frequency: pd.DataFrame, model: str) -> Figure:
     """
     budgets = sorted(frequency["budget"].unique())
     tables = [_pattern_table(frequency[frequency["budget"] == budget]) for budget in budgets]
-    figure, axes = new_figure(1.2 + 0.15 * max(map(len, tables)), 1, len(budgets))
+    height = max(2.6, 1.2 + 0.15 * max(map(len, tables)))  # the label of the colours is as long as that
+    figure, axes = new_figure(height, 1, len(budgets))
     for ax, table, budget in zip(axes[0], tables, budgets, strict=True):
         image = ax.imshow(table, cmap=FREQUENCY, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
         ax.set_title(f"{short(model)}, {budget} blocks removed")

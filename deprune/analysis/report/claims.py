@@ -132,7 +132,7 @@ def _differs(patterns: Patterns, p: float | None) -> Part:
     numbers = f"calibration explains {_percent(share, low, high)} of the variance within budget"
     if p is None:
         why = _why_no_test(patterns)
-        return Part(subject, UNDECIDED, f"{numbers}, but no permutation test can be made: {why}.")
+        return Part(subject, UNDECIDED, f"{numbers.capitalize()}, but no permutation test can be made: {why}.")
     numbers += f", p = {p:.3g} (exchanging whole draws, Holm over models)"
     if p <= ALPHA:
         return Part(subject, SUPPORTED, f"Patterns differ between configurations: {numbers}.")
