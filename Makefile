@@ -33,11 +33,12 @@ results/mini/.finished: conf/experiment/mini.yaml conf/experiment/mini_items.yam
 	$(BIN)/python -m deprune.analyze results_dir=results/mini out=$(STUDY)/report_items 'where={objective: task_margin}'
 	@touch $@
 
+# One thread each: the workers are as many as the cores.
 test: $(INSTALLED) ## all tests
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 test-quick: $(INSTALLED) ## the tests that take seconds
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
 
 bench: $(INSTALLED) ## measure sharing, remembering, overhead, racing and remembered jobs; see experiments/benchmarks
 	for script in sharing overhead racing remembered; do TQDM_DISABLE=1 OMP_NUM_THREADS=1 $(BIN)/python experiments/benchmarks/$$script.py; done
