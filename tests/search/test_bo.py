@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from deprune.prior import BlockPrior
 from deprune.search import bo
 from deprune.subset import BlockSubset, SearchSpace, draw_distinct
 from tests.toys import problem, quadratic_loss
@@ -76,3 +77,20 @@ def test_bo_beats_random_draws_of_the_same_number() -> None:
         bo_losses.append(loss(bo.BayesianOptimisation(trials=40).run(task, rng).subset))
         random_losses.append(min(loss(task.space.sample(rng)) for _ in range(54)))
     assert np.mean(bo_losses) < np.mean(random_losses)
+
+
+def test_every_unknown_subset_is_proposed_where_there_are_few_and_near_ones_where_there_are_many() -> None:
+    rng = np.random.default_rng(0)
+    for n_blocks, budget in ((8, 3), (32, 9)):
+        space = SearchSpace(n_blocks, budget)
+        known = {subset: float(rng.random()) for subset in draw_distinct(lambda s=space: s.sample(rng), 7)}
+        prior = BlockPrior(space, np.zeros(n_blocks), np.zeros(n_blocks))
+        proposals = bo._proposals(known, prior, rng)
+        assert len(set(proposals)) == len(proposals)
+        assert not known.keys() & set(proposals)
+        if n_blocks == 8:
+            assert {*proposals, *known} == set(space.subsets())
+        else:
+            best = min(known, key=lambda subset: known[subset])
+            assert set(space.neighbours(best)) - known.keys() <= set(proposals)
+            assert len(proposals) < space.size / 1000
