@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deprune.errors import RecordError
+from deprune.evaluator import store
 from deprune.evaluator.store import EvaluationStore
 from deprune.record import ResultStore, RunRecord, read_record
 from tests.conftest import Command
@@ -88,7 +89,8 @@ def test_disk_full_at_any_write(sweep_here: Command, tmp_path: Path, disk: Disk)
 def test_read_only_results(sweep_here: Command, tmp_path: Path, disk: Disk) -> None:
     assert sweep_here("budget=1", *JOBS).code == 0
     for handler in logging.getLogger().handlers:
-        handler.close()  # the last job's log file is still open in this process
+        handler.close()  # the last job's log file is still open in this process, and so is its shard
+    store._kept_store.cache_clear()
     disk("ro")
     result = sweep_here("budget=2", *JOBS)
     assert result.code == 1
