@@ -15,6 +15,9 @@ from deprune.model.blocks import BlockStack
 MAX_LOGITS = 2**25
 """Most logits in memory at once, as float32: 128 MiB."""
 
+MAX_TOKENS = 1024
+"""Most tokens whose logits are in memory at once: more are no faster, and those of small vocabularies stay in cache."""
+
 
 @dataclass(frozen=True)
 class Score:
@@ -66,6 +69,6 @@ class Objective(ABC):
 def spans(stack: BlockStack, n_rows: int, n_tokens: int) -> Iterator[slice]:
     """Yields ranges of tokens that are so short that their logits fit into memory."""
     vocabulary = stack.model.get_input_embeddings().num_embeddings
-    step = max(1, MAX_LOGITS // (n_rows * vocabulary))
+    step = max(1, min(MAX_LOGITS // vocabulary, MAX_TOKENS) // n_rows)
     for start in range(0, n_tokens, step):
         yield slice(start, min(start + step, n_tokens))

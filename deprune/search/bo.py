@@ -9,6 +9,8 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+from scipy.spatial.distance import cdist
 from scipy.stats import norm
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF
@@ -130,12 +132,21 @@ def _fit(bits: NDArray[np.float64], residuals: NDArray[np.float64]) -> GaussianP
 
     For rows with k ones, |x − y|² = 2 (k − |S∩T|), so the RBF kernel of length √ρ is the wanted one.
     """
-    processes = [
-        GaussianProcessRegressor(RBF(math.sqrt(range_), "fixed"), alpha=NOISE, optimizer=None, normalize_y=True)
-        for range_ in RANGES
-    ]
-    fitted = [process.fit(bits, residuals) for process in processes]
-    return max(fitted, key=lambda process: process.log_marginal_likelihood_value_)
+    parting = cdist(bits, bits, "sqeuclidean") / 2
+    scaled = (residuals - residuals.mean()) / (residuals.std() or 1.0)
+    range_ = max(RANGES, key=lambda range_: _log_likelihood(np.exp(-parting / range_), scaled))
+    process = GaussianProcessRegressor(RBF(math.sqrt(range_), "fixed"), alpha=NOISE, optimizer=None, normalize_y=True)
+    return process.fit(bits, residuals)
+
+
+def _log_likelihood(kernel: NDArray[np.float64], values: NDArray[np.float64]) -> float:
+    """Returns the log-likelihood of a process without mean, up to a constant.
+
+    Source: Rasmussen and Williams (2006), equation 2.30.
+    """
+    factor = np.linalg.cholesky(kernel + NOISE * np.eye(len(values)))
+    white = solve_triangular(factor, values, lower=True, check_finite=False)
+    return float(-white @ white / 2 - np.log(np.diag(factor)).sum())
 
 
 def _terms(bits: NDArray[np.float64], block_losses: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -226,9 +226,11 @@ def _larger_part(evidence: Evidence) -> Iterator[Part]:
 def _is_larger(subject: str, ratio: Ratio, n_seeds: int, p_holm: dict[str, float]) -> Part:
     if part := _not_judged(subject, ratio, n_seeds):
         return part
-    found = ratio.verdict if p_holm[subject] <= ALPHA else VERDICTS[2]
-    verdict = {VERDICTS[0]: SUPPORTED, VERDICTS[1]: NOT_SUPPORTED}.get(found, UNDECIDED)
-    return Part(subject, verdict, f"{found.capitalize()}: {_ratio(ratio)}, p = {p_holm[subject]:.2g} after Holm.")
+    numbers = f"{_ratio(ratio)}, p = {p_holm[subject]:.2g} after Holm"
+    verdict = {VERDICTS[0]: SUPPORTED, VERDICTS[1]: NOT_SUPPORTED}.get(ratio.verdict, UNDECIDED)
+    if verdict != UNDECIDED and p_holm[subject] > ALPHA:
+        return Part(subject, UNDECIDED, f"{ratio.verdict.capitalize()} by its own interval alone: {numbers}.")
+    return Part(subject, verdict, f"{ratio.verdict.capitalize()}: {numbers}.")
 
 
 def _is_comparable(subject: str, ratio: Ratio, n_seeds: int, _: dict[str, float]) -> Part:
