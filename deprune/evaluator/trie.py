@@ -49,4 +49,4 @@ def _descend(
 
 def count_prefixes(subsets: Sequence[BlockSubset]) -> int:
     """Returns the number of distinct non-empty prefixes of kept blocks: the block calls of a walk."""
-    return len({s.kept[:depth] for s in subsets for depth in range(1, len(s.kept) + 1)})
+    return len({kept[:depth] for kept in (s.kept for s in subsets) for depth in range(1, len(kept) + 1)})

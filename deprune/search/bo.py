@@ -155,8 +155,7 @@ def _terms(bits: NDArray[np.float64], block_losses: NDArray[np.float64]) -> NDAr
 
 
 def _bits(subsets: Sequence[BlockSubset]) -> NDArray[np.float64]:
-    """Returns one row per subset, 1 where it removes the block."""
+    """Returns one row per subset, all of one size, 1 where it removes the block."""
     bits = np.zeros((len(subsets), subsets[0].n_blocks))
-    for row, subset in zip(bits, subsets, strict=True):
-        row[list(subset.removed)] = 1
+    bits[np.arange(len(subsets))[:, None], [subset.removed for subset in subsets]] = 1
     return bits
