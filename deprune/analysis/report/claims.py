@@ -302,7 +302,7 @@ def _share_within(headline: pd.DataFrame, quantity: str) -> tuple[float, float, 
 
 def _percent(value: float, low: float, high: float) -> str:
     interval = "" if math.isnan(low) else f" ({100 * low:.0f} to {100 * high:.0f} %)"
-    return f"{100 * value:.0f} %{interval}"
+    return f"{100 * value:z.0f} %{interval}"
 
 
 def _interval(low: float, high: float) -> str:
