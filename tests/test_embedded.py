@@ -14,7 +14,7 @@ import pytest
 from deprune.calib.base import CalibConfig
 from deprune.calib.corpora import EmbeddedCorpus
 from deprune.calib.draw import draw_windows
-from deprune.downstream import DownstreamEvaluator, EvalConfig
+from deprune.downstream import DownstreamEvaluator, EvalConfig, _harness_model
 from deprune.embedded.corpora import CORPORA, documents
 from deprune.embedded.items import N_ITEMS, WRITERS, items, load
 from deprune.embedded.world import COUNTRIES, RELATIONS
@@ -110,3 +110,18 @@ def test_a_quarter_of_the_blocks_costs_accuracy_but_not_all(
     pairs = collections.Counter(zip("".join(dense), "".join(pruned), strict=True))
     lost, gained = pairs["1", "0"], pairs["0", "1"]
     assert (lost - gained) / (lost + gained) ** 0.5 > 3  # McNemar: three standard errors
+
+
+def test_the_requests_of_a_task_become_tokens_once_for_all_pruned_models(
+    embedded: Callable[[str], LoadedModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _harness_model.cache_clear()
+    loaded = embedded("tiny_llama")
+    encode, texts = loaded.tokenizer.encode, list[str]()
+    monkeypatch.setattr(loaded.tokenizer, "encode", lambda text, **kwargs: texts.append(text) or encode(text, **kwargs))
+    downstream = DownstreamEvaluator(tmp_path, loaded, "tiny_llama", EvalConfig(tasks=("mini_one_hop",), limit=7))
+    n_texts = []
+    for removed in ((), (3,), (4, 5)):
+        downstream.evaluate(BlockSubset.of(loaded.stack.n_blocks, removed))
+        n_texts.append(len(texts))
+    assert n_texts[0] == n_texts[1] == n_texts[2] == len(set(texts)) > 7
