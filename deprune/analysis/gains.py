@@ -29,10 +29,10 @@ def gains_over_oneshot(results: Results, name: str) -> pd.DataFrame:
         One row per search: `gain` [unit of the response; positive is better], `oneshot_loss` (what one-shot
         lost against the dense model), `recovered` = gain / oneshot_loss with `low` and `high`, and the number of
         `cells` and `draws`. The intervals leave out whole draws (jackknife) and hold for all m searches
-        together: each is of level 1 − 0.05/m. Empty where one-shot or all others are missing.
+        together: each is of level 1 − 0.05/m. Only searches that share a cell with one-shot have a row.
     """
     wide, lost = _paired(results, name)
-    others = [s for s in wide.columns if s.split(" ")[0] not in SIMPLE and wide[s].notna().any()]
+    others = [s for s in wide.columns if s.split(" ")[0] not in SIMPLE and (wide[s] - wide["oneshot"]).notna().any()]
     rows = []
     for search in others:
         gained = (wide[search] - wide["oneshot"]).dropna()

@@ -137,3 +137,16 @@ def test_gains_are_those_of_a_loop(tmp_path: Path, seed: int) -> None:
         assert table.loc[search, "recovered"] == pytest.approx(sum(gained) / sum(lost))
         assert table.loc[search, "draws"] == n == 12
         assert (table.loc[search, "high"] - table.loc[search, "low"]) / error == pytest.approx(2 * 2.97, abs=0.1)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_search_that_shares_no_condition_with_oneshot_has_no_gain(tmp_path: Path) -> None:
+    write_sweep(tmp_path, Truth(), {**SMALL, "budget": (2, 3)})
+    results = load(tmp_path)
+    runs = results.runs
+    left = runs[~((runs["search"] == "oneshot") & (runs["budget"] == 2))]
+    left = left[~((left["search"] == "greedy") & (left["budget"] == 3))]
+    found = gains_over_oneshot(replace(results, runs=left), "accuracy")
+    assert set(found["search"]) == set(LEVELS["search"]) - {"oneshot", "greedy"}
+    assert (found["cells"] == 12).all()
+    assert gains_over_oneshot(replace(results, runs=runs[runs["search"] != "oneshot"]), "accuracy").empty
