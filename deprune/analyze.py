@@ -3,19 +3,70 @@
 python -m deprune.analyze results_dir=<folder> out=<folder>
 """
 
-import hydra
-from omegaconf import DictConfig
+from __future__ import annotations
 
-from deprune.cli import CONF_DIR, plain_errors
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from deprune.core.build import CONF_DIR, build
+from deprune.run.cli import plain_errors
+from deprune.tracking import TrackingConfig, track_report
+
+
+@dataclass
+class Options:
+    """The keys of `conf/analyze.yaml`, which says what they mean."""
+
+    results_dir: str
+    out: str
+    sweep: str | None
+    where: dict[str, Any] | None
+    response: Any
+    published: bool
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="analyze")
 def compose_and_report(cfg: DictConfig) -> None:
-    """Writes the report that the configuration asks for."""
-    from deprune.analysis.report.command import report_composed  # heavy imports wait until there is work
-
+    """Writes the report that the configuration asks for, and says where it is."""
     with plain_errors():  # here too, before Hydra adds a line of its own
-        report_composed(cfg)
+        _report(cfg)
+
+
+def _report(cfg: DictConfig) -> None:
+    from deprune.analysis import load, load_published  # heavy imports wait until there is work
+    from deprune.analysis.report import gather, headline_numbers, with_published_ranks, write_report
+    from deprune.analysis.report.write import check_free
+
+    options, tracking = parse(cfg), build(cfg.tracking, TrackingConfig, "tracking")
+    out = Path(options.out)
+    check_free(out)
+    if options.published:
+        results = load_published() if options.where is None else load_published().where(options.where)
+    else:
+        results = load(options.results_dir, options.sweep, options.where)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"{results.summary} Analysing them, which can take minutes.", markup=False)
+    chosen = [options.response] if isinstance(options.response, str) else options.response
+    evidence = gather(results, chosen)
+    evidence = with_published_ranks(evidence) if options.published else evidence
+    page = write_report(evidence, out)
+    console.print(f"Written: {page}", markup=False)
+    if tracking.backend != "none":
+        track_report(tracking, page, headline_numbers(evidence), Path(options.results_dir), options.sweep)
+
+
+def parse(cfg: DictConfig) -> Options:
+    """Returns the options.
+
+    Raises:
+        ConfigError: A value is not of its type.
+    """
+    return build(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "tracking"]), Options, "")
 
 
 def main() -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from deprune.cli import CONF_DIR, plain_errors
+from deprune.core.build import CONF_DIR
+from deprune.run.cli import plain_errors
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="archive")
@@ -16,7 +17,7 @@ def compose_and_pack(cfg: DictConfig) -> None:
     """Packs the folder that the configuration names, and says how much that was."""
     from rich.console import Console
 
-    from deprune.analysis.archive import pack
+    from deprune.analysis.read.parquet import pack
 
     with plain_errors():
         file = Path(cfg.out)

@@ -6,7 +6,8 @@ python -m deprune.dashboard tracking.project=<name> tracking.entity=<name>
 import hydra
 from omegaconf import DictConfig
 
-from deprune.cli import CONF_DIR, plain_errors
+from deprune.core.build import CONF_DIR
+from deprune.run.cli import plain_errors
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="dashboard")
@@ -14,7 +15,7 @@ def compose_and_save(cfg: DictConfig) -> None:
     """Saves the dashboard and prints its address."""
     from rich.console import Console
 
-    from deprune.config import build
+    from deprune.core.build import build
     from deprune.tracking import TrackingConfig
     from deprune.tracking.workspace import save_workspace
 

@@ -3,19 +3,57 @@
 python -m deprune.export run=<run id> out=<folder>
 """
 
+from __future__ import annotations
+
+from pathlib import Path
+
 import hydra
 from omegaconf import DictConfig
 
-from deprune.cli import CONF_DIR, plain_errors
+from deprune.core.build import CONF_DIR, build
+from deprune.core.errors import ConfigError
+from deprune.record import ResultStore, RunRecord
+from deprune.run.cli import plain_errors
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="export")
 def compose_and_export(cfg: DictConfig) -> None:
-    """Exports what the configuration asks for."""
-    from deprune.model.export import export_composed  # heavy imports wait until there is work
-
+    """Exports what the configuration asks for, and says where it is."""
     with plain_errors():  # here too, before Hydra adds a line of its own
-        export_composed(cfg)
+        _export(cfg)
+
+
+def _export(cfg: DictConfig) -> None:
+    from rich.console import Console
+
+    from deprune.model.checkpoint import export  # heavy imports wait until there is work
+    from deprune.model.load import ModelConfig
+
+    record = None if cfg.run is None else _record_of(str(cfg.run), Path(cfg.results_dir))
+    if cfg.get("model") is not None:
+        model = build(cfg.model, ModelConfig, "model")
+    elif record is not None and record.model_path is not None:
+        model = ModelConfig(path=record.model_path, name=record.model)
+    else:
+        raise ConfigError("Nothing says which model to prune; give model=<option>, or model=hub model.path=<folder>.")
+    if record is not None:
+        removed = record.removed
+    elif cfg.subset is not None:
+        removed = tuple(cfg.subset)
+    else:
+        raise ConfigError("Nothing says which blocks to remove; give run=<run id> or subset=[<block>,<block>].")
+    export(model, removed, Path(cfg.out), record)
+    Console().print(f"Written and checked: {cfg.out}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _record_of(run_id: str, results_dir: Path) -> RunRecord:
+    record = ResultStore(results_dir).get(run_id)
+    if record is None:
+        raise ConfigError(
+            f"There is no record of run '{run_id}' in {results_dir}; give the name of a folder of "
+            f"{results_dir / 'runs'} in run=<run id>, or another results_dir."
+        )
+    return record
 
 
 def main() -> None:

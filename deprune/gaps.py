@@ -8,7 +8,8 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from deprune.cli import CONF_DIR, plain_errors
+from deprune.core.build import CONF_DIR
+from deprune.run.cli import plain_errors
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="gaps")
@@ -18,7 +19,7 @@ def compose_and_print(cfg: DictConfig) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from deprune.analysis.gaps import gaps_by_search, optimality_gaps
+    from deprune.analysis.searches.optimality import gaps_by_search, optimality_gaps
 
     with plain_errors():
         gaps = optimality_gaps(Path(cfg.results_dir))

@@ -6,7 +6,8 @@ python -m deprune.plan -m <the overrides of a sweep>
 import hydra
 from omegaconf import DictConfig
 
-from deprune.cli import CONF_DIR, plain_errors
+from deprune.core.build import CONF_DIR
+from deprune.run.cli import plain_errors
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="plan")

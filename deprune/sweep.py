@@ -6,13 +6,14 @@ python -m deprune.sweep -m calib=c4,wikitext search=greedy,oneshot
 import hydra
 from omegaconf import DictConfig
 
-from deprune.cli import CONF_DIR, plain_errors
+from deprune.core.build import CONF_DIR
+from deprune.run.cli import plain_errors
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")
 def compose_and_run(cfg: DictConfig) -> None:
     """Runs one job; Hydra calls this once per cell of the grid, in whatever process."""
-    from deprune.launch import run_composed  # heavy imports wait until there is work
+    from deprune.run.launch import run_composed  # heavy imports wait until there is work
 
     run_composed(cfg)
 

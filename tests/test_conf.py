@@ -9,10 +9,11 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from deprune.cli import CONF_DIR, GROUPS
-from deprune.config import RunConfig, name_of, parse
-from deprune.identity import resolve_budget, resolve_seq_len
-from deprune.tasks import check_tasks
+from deprune.core.build import CONF_DIR, name_of
+from deprune.data.tasks import check_tasks
+from deprune.run.cli import GROUPS
+from deprune.run.config import RunConfig, parse
+from deprune.run.identity import resolve_budget, resolve_seq_len
 
 OPTIONS = sorted((p.parent.name, p.stem) for group in GROUPS for p in (CONF_DIR / group).glob("*.yaml"))
 NEEDED = {

@@ -16,10 +16,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from deprune.errors import RecordError
-from deprune.evaluator import store
-from deprune.evaluator.store import EvaluationStore
-from deprune.record import ResultStore, RunRecord, read_record
+from deprune.core.errors import RecordError
+from deprune.record import evaluations as store
+from deprune.record.evaluations import EvaluationStore
+from deprune.record.schema import RunRecord
+from deprune.record.store import ResultStore, read_record
 from tests.conftest import Command
 from tests.test_record import make_record
 

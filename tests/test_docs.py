@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from deprune.cli import CONF_DIR
+from deprune.core.build import CONF_DIR
 from deprune.planning.jobs import PlannedJob, jobs_of
 from tests.conftest import ROOT, Command
 

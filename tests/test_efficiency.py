@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from deprune.efficiency import efficiency, measure_speed
+from deprune.core.subset import BlockSubset
+from deprune.downstream.efficiency import efficiency, measure_speed
 from deprune.model.load import LoadedModel
 from deprune.model.prune import prune_blocks
-from deprune.subset import BlockSubset
 from tests.conftest import FAMILIES
 
 

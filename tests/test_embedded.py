@@ -11,22 +11,22 @@ from statistics import fmean
 import numpy as np
 import pytest
 
-from deprune.calib.base import CalibConfig
-from deprune.calib.corpora import EmbeddedCorpus
-from deprune.calib.draw import draw_windows
-from deprune.downstream import DownstreamEvaluator, EvalConfig, _harness_model
-from deprune.embedded.corpora import CORPORA, documents
-from deprune.embedded.items import N_ITEMS, WRITERS, items, load
+from deprune.core.fingerprint import digest_of
+from deprune.core.subset import BlockSubset, SearchSpace
+from deprune.data.corpora import EmbeddedCorpus
+from deprune.data.corpus import CalibConfig
+from deprune.data.draw import draw_windows
+from deprune.downstream.scores import DownstreamEvaluator, EvalConfig, _harness_model
+from deprune.embedded.documents import CORPORA, documents
+from deprune.embedded.task_items import N_ITEMS, WRITERS, items, load
 from deprune.embedded.world import COUNTRIES, RELATIONS
 from deprune.evaluator.base import EvaluatorConfig
 from deprune.evaluator.evaluator import SubsetEvaluator
-from deprune.evaluator.store import EvaluationStore
-from deprune.fingerprint import digest_of
 from deprune.model.load import EMBEDDED_FOLDER, LoadedModel
 from deprune.objective.nll import NegativeLogLikelihood
+from deprune.record.evaluations import EvaluationStore
 from deprune.search.base import Problem
 from deprune.search.greedy import Greedy
-from deprune.subset import BlockSubset, SearchSpace
 from tests.conftest import FAMILIES
 
 # A change here changes what records mean: raise the versions in `tasks/` and in the corpora's names.

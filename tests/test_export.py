@@ -10,10 +10,10 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from deprune.core.subset import BlockSubset
 from deprune.export import main
 from deprune.model.load import EMBEDDED_FOLDER, LoadedModel
-from deprune.record import read_record
-from deprune.subset import BlockSubset
+from deprune.record.store import read_record
 from tests.conftest import Command
 from tests.model.architectures import ARCHITECTURES, make_model
 

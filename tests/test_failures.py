@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deprune.model.load import EMBEDDED_FOLDER
-from deprune.record import read_failure
+from deprune.record.store import read_failure
 from tests.conftest import Command
 
 TINY = ["calib.n_samples=2", "calib.seq_len=16", "search=oneshot", "eval=none", "tracking=none"]

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from deprune.evaluator.store import EvaluationStore
-from deprune.record import read_record
+from deprune.record.evaluations import EvaluationStore
+from deprune.record.store import read_record
 
 pytestmark = pytest.mark.slow
 
@@ -75,7 +75,7 @@ def n_evaluations(folder: Path) -> Counter[tuple[str, str, str]]:
 
 @pytest.fixture(scope="module", autouse=True)
 def preloaded() -> None:
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["deprune.launch", "lm_eval.evaluator"])
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["deprune.run.launch", "lm_eval.evaluator"])
 
 
 def test_killed_at_25_random_moments(tmp_path: Path) -> None:

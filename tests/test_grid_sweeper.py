@@ -13,7 +13,7 @@ from hydra.core.plugins import Plugins
 from hydra.errors import ConfigCompositionException
 from hydra.types import HydraContext, RunMode
 
-from deprune.cli import CONF_DIR
+from deprune.core.build import CONF_DIR
 
 
 class CountingLoader:

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from deprune.downstream import DownstreamEvaluator, EvalConfig
-from deprune.embedded import corpora
-from deprune.errors import ConfigError
-from deprune.heldout import check_corpora, heldout_windows, window_length
+from deprune.core.errors import ConfigError
+from deprune.core.subset import BlockSubset
+from deprune.data.heldout import check_corpora, heldout_windows, window_length
+from deprune.downstream.scores import DownstreamEvaluator, EvalConfig
+from deprune.embedded import documents
 from deprune.model.load import LoadedModel
 from deprune.model.prune import prune_blocks
-from deprune.subset import BlockSubset
 
 
 def test_perplexity_is_that_of_the_physically_pruned_model(
@@ -40,12 +40,12 @@ def test_perplexity_is_that_of_the_physically_pruned_model(
 def test_heldout_documents_are_not_calibration_documents(embedded: Callable[[str], LoadedModel]) -> None:
     """The world is finite, so short documents recur; nearly all long ones do not."""
     tokenizer = embedded("tiny_llama").tokenizer
-    for name in corpora.WRITERS:
+    for name in documents.WRITERS:
         start = tokenizer.decode(heldout_windows(name, 64, 1, tokenizer)[0]).split("<|endoftext|>")[0].strip()
-        assert next(corpora.documents(name, "heldout")).startswith(start)
-        assert not next(corpora.documents(name, "calibration")).startswith(start)
-        calibration = set(itertools.islice(corpora.documents(name, "calibration"), 4000))
-        heldout = list(itertools.islice(corpora.documents(name, "heldout"), 400))
+        assert next(documents.documents(name, "heldout")).startswith(start)
+        assert not next(documents.documents(name, "calibration")).startswith(start)
+        calibration = set(itertools.islice(documents.documents(name, "calibration"), 4000))
+        heldout = list(itertools.islice(documents.documents(name, "heldout"), 400))
         assert sum(text in calibration for text in heldout) <= 0.02 * len(heldout)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from pyarrow import parquet
 
-from deprune.record import read_record
+from deprune.record.store import read_record
 from tests.conftest import ROOT, SHARED, Command
 
 pytestmark = pytest.mark.slow

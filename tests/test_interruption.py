@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from deprune import files
-from deprune.grid import in_grid_order
-from deprune.interruption import Interrupted, held_back, interruptible
+from deprune.core import files
+from deprune.core.interruption import Interrupted, held_back, interruptible
+from deprune.run.grid import in_grid_order
 from tests.conftest import Command
 
 SWEEP = ["-m", "search=random", "budget=1,2,3,4,5,6,7,8", "calib=facts,narratives", "seed=range(4)"]

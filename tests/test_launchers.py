@@ -17,8 +17,8 @@ import joblib
 import pytest
 import torch
 
-from deprune import workers
-from deprune.record import read_record
+from deprune.record.store import read_record
+from deprune.run import workers
 from tests.conftest import ROOT, Command
 from tests.test_faults import SWEEP as SLOW_SWEEP
 from tests.test_faults import n_evaluations, outputs, start

@@ -21,7 +21,7 @@ def test_wheel_runs_every_kind_of_command_outside_a_clone(tmp_path: Path) -> Non
     subprocess.run([*pip, "install", "--no-deps", "--target", str(site), str(wheel)], check=True)
     environment = os.environ | {"PYTHONPATH": str(site), "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
     where = subprocess.run(
-        [sys.executable, "-c", "import deprune.cli; print(deprune.cli.CONF_DIR)"],
+        [sys.executable, "-c", "import deprune.run.cli; print(deprune.run.cli.CONF_DIR)"],
         cwd=tmp_path, env=environment, check=True, capture_output=True, text=True,
     )  # fmt: skip
     assert Path(where.stdout.strip()) == site / "deprune" / "conf"

@@ -14,20 +14,20 @@ from hydra import compose, initialize_config_dir
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from deprune.calib.base import CalibrationSet
-from deprune.cli import CONF_DIR
-from deprune.config import RunConfig, parse
+from deprune.core.build import CONF_DIR
+from deprune.core.subset import BlockSubset, SearchSpace
+from deprune.data.samples import CalibrationSet
 from deprune.evaluator.base import EvaluatorConfig
 from deprune.evaluator.evaluator import SubsetEvaluator
-from deprune.evaluator.store import EvaluationStore
 from deprune.model.blocks import BlockStack
 from deprune.model.load import LoadedModel, ModelConfig
 from deprune.objective.nll import NegativeLogLikelihood
 from deprune.planning.architecture import architecture_of, known
 from deprune.planning.jobs import PlannedJob, jobs_of
 from deprune.planning.rehearsal import InventedLosses, Remembered
+from deprune.record.evaluations import EvaluationStore
+from deprune.run.config import RunConfig, parse
 from deprune.search.base import Problem
-from deprune.subset import BlockSubset, SearchSpace
 from tests.conftest import FAMILIES, Command
 from tests.test_conf import OPTIONS, parsed
 

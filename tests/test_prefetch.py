@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deprune.errors import UnsupportedModelError
+from deprune.core.errors import UnsupportedModelError
 from deprune.model.load import ModelConfig
 from deprune.planning.needs import weights_of
 from tests.conftest import SHARED, Command
@@ -61,7 +61,7 @@ def test_embedded_jobs_need_nothing(run_here: Command) -> None:
     ],
 )
 def test_mistakes(overrides: list[str], sentence: str, run_here: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deprune.hub._answers", lambda endpoint: False)
+    monkeypatch.setattr("deprune.data.hub._answers", lambda endpoint: False)
     result = run_here("prefetch", "-m", *overrides)
     assert result.code == 1
     assert sentence in result.err

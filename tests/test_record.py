@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from deprune.errors import RecordError
-from deprune.files import write_atomically
-from deprune.fingerprint import file_name_of
-from deprune.record import SCHEMA_VERSION, MetricRow, ResultStore, RunRecord, read_record
+from deprune.core.errors import RecordError
+from deprune.core.files import write_atomically
+from deprune.core.fingerprint import file_name_of
+from deprune.record.schema import SCHEMA_VERSION, MetricRow, RunRecord
+from deprune.record.store import ResultStore, read_record
 
 VALUES: dict[str, Any] = {
     "str": "text", "int": 3, "float": 0.5, "bool": False, "int | None": None, "float | None": 0.25, "str | None": None,

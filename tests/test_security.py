@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from deprune.core.redaction import RedactingFormatter, redact
 from deprune.model.load import EMBEDDED_FOLDER
-from deprune.record import ResultStore
-from deprune.redaction import RedactingFormatter, redact
+from deprune.record.store import ResultStore
 from tests.conftest import Command
 
 TINY = ["search=oneshot", "budget=1", "calib.n_samples=2", "calib.seq_len=16", "eval=none", "tracking=none"]

@@ -13,8 +13,9 @@ import pandas as pd
 import pytest
 
 from deprune.analysis import Results, decompose, load
-from deprune.analysis.archive import unpack
-from deprune.record import ResultStore, RunRecord
+from deprune.analysis.read.parquet import unpack
+from deprune.record.schema import RunRecord
+from deprune.record.store import ResultStore
 from tests.conftest import ROOT, Command
 
 STUDY = ROOT / "experiments" / "mini_study"

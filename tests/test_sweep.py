@@ -12,10 +12,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from deprune.core.subset import BlockSubset
 from deprune.model.load import EMBEDDED_FOLDER
 from deprune.model.prune import blocks_removed
-from deprune.record import RunRecord, read_record
-from deprune.subset import BlockSubset
+from deprune.record.schema import RunRecord
+from deprune.record.store import read_record
 from tests.conftest import Command
 
 SMALL = ["calib.n_samples=4", "calib.seq_len=64", "eval.limit=20"]
@@ -89,7 +90,7 @@ def test_scores_are_those_of_the_pruned_model(sweep_here: Command, tmp_path: Pat
     """Accuracy recomputed from the items by hand, with transformers alone."""
     from itertools import islice
 
-    from deprune.embedded.items import items
+    from deprune.embedded.task_items import items
 
     overrides = ["budget=4", "search=random", "tracking=none", "eval.tasks=[mini_two_hop]", *SMALL]
     assert sweep_here(*overrides, "eval.limit=40").code == 0
@@ -118,7 +119,7 @@ def test_scores_are_those_of_the_pruned_model(sweep_here: Command, tmp_path: Pat
 def test_a_subset_is_scored_once_whoever_asks(
     sweep_here: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from deprune.downstream import DownstreamEvaluator
+    from deprune.downstream.scores import DownstreamEvaluator
 
     computed: list[str] = []
     compute = DownstreamEvaluator._compute
@@ -152,7 +153,7 @@ def test_help_explains_groups_with_examples(sweep_here: Command) -> None:
 
 
 def test_tasks_are_built_once_per_process(sweep_here: Command) -> None:
-    from deprune.tasks import load_task
+    from deprune.data.tasks import load_task
 
     load_task.cache_clear()
     job = ["search=random", "seed=1,2,3", "budget=2", "tracking=none", "eval.tasks=[mini_one_hop]", *SMALL]

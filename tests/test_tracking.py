@@ -18,10 +18,11 @@ import pytest
 import wandb
 from wandb.proto import wandb_internal_pb2
 
-from deprune.errors import ConfigError
-from deprune.record import RunRecord, read_record
+from deprune.core.errors import ConfigError
+from deprune.record.schema import RunRecord
+from deprune.record.store import read_record
 from deprune.tracking import TrackingConfig, client, track
-from deprune.tracking.run import FACTORS
+from deprune.tracking.job_run import FACTORS
 from tests.conftest import ROOT, Command
 from tests.wandb_server import SentRun, WandbServer
 
@@ -32,7 +33,7 @@ ONLINE = TrackingConfig(backend="wandb", project="study", mode="online")
 TWO_RUNS = """
 import logging, os, sys
 from pathlib import Path
-from deprune.record import read_record
+from deprune.record.store import read_record
 from deprune.tracking import TrackingConfig, client, track
 
 logging.basicConfig(format="%(name)s %(message)s")

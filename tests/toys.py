@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from deprune.core.subset import BlockSubset, SearchSpace
 from deprune.search.base import Problem
-from deprune.subset import BlockSubset, SearchSpace
 
 Loss = Callable[[BlockSubset], float]
 

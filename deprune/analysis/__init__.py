@@ -3,11 +3,11 @@
 In short: `decompose(load("results"), "accuracy").headline`.
 """
 
-from deprune.analysis.decompose import Decomposition, decompose
-from deprune.analysis.frame import Results, load
-from deprune.analysis.headline import Ratio
-from deprune.analysis.published import check_published, load_published
-from deprune.analysis.responses import response, response_names
+from deprune.analysis.read.published import check_published, load_published
+from deprune.analysis.read.responses import response, response_names
+from deprune.analysis.read.results import Results, load
+from deprune.analysis.variance.decompose import Decomposition, decompose
+from deprune.analysis.variance.headline import Ratio
 
 __all__ = [
     "Decomposition", "Ratio", "Results", "check_published", "decompose", "load", "load_published", "response",

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from deprune.calib.base import SampleBatch
+from deprune.data.samples import SampleBatch
 from deprune.model.blocks import BlockStack
 
 N_COMPONENTS = 32

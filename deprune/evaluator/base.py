@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from deprune.errors import ConfigError
-from deprune.subset import BlockSubset
+from deprune.core.errors import ConfigError
+from deprune.core.subset import BlockSubset
 
 
 @dataclass(frozen=True, kw_only=True)

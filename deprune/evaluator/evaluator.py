@@ -17,18 +17,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from deprune.calib.base import CalibrationSet, SampleBatch
-from deprune.errors import DepruneError
+from deprune.core.errors import DepruneError
+from deprune.core.fingerprint import digest_of
+from deprune.core.subset import BlockSubset
+from deprune.data.samples import CalibrationSet, SampleBatch
 from deprune.evaluator import activations
 from deprune.evaluator.base import Evaluation, EvaluationCounter, EvaluatorConfig
 from deprune.evaluator.memory import fitting_batch_size, free_memory, is_out_of_memory
 from deprune.evaluator.racing import race
-from deprune.evaluator.store import EvaluationStore
 from deprune.evaluator.trie import count_prefixes, walk
-from deprune.fingerprint import digest_of
 from deprune.model.blocks import BlockStack
 from deprune.objective.base import Objective
-from deprune.subset import BlockSubset
+from deprune.record.evaluations import EvaluationStore
 
 log = logging.getLogger(__name__)
 

@@ -22,8 +22,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from scipy import stats
 
+from deprune.core.subset import BlockSubset
 from deprune.evaluator.base import Evaluation
-from deprune.subset import BlockSubset
 
 Evaluate = Callable[[Sequence[BlockSubset], int], list[Evaluation]]
 """Gives the evaluations of subsets on the first n samples."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from torch import Tensor
 
-from deprune.subset import BlockSubset
+from deprune.core.subset import BlockSubset
 
 RunBlock = Callable[[int, Tensor], Tensor]
 

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from deprune.errors import UnsupportedModelError
+from deprune.core.errors import UnsupportedModelError
+from deprune.core.subset import BlockSubset
 from deprune.model.prune import find_blocks
-from deprune.subset import BlockSubset
 
 Forward = Callable[..., Any]
 

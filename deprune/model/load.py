@@ -22,9 +22,9 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
-from deprune.errors import ConfigError, UnsupportedModelError
-from deprune.fingerprint import digest_of_files
-from deprune.hub import hub_errors, pinned_revision, require_hub
+from deprune.core.errors import ConfigError, UnsupportedModelError
+from deprune.core.fingerprint import digest_of_files
+from deprune.data.hub import hub_errors, pinned_revision, require_hub
 from deprune.model.blocks import BlockStack
 
 EMBEDDED_PREFIX = "deprune:"

@@ -14,8 +14,8 @@ from typing import Any
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
-from deprune.errors import UnsupportedModelError
-from deprune.subset import BlockSubset
+from deprune.core.errors import UnsupportedModelError
+from deprune.core.subset import BlockSubset
 
 
 def find_blocks(model: PreTrainedModel) -> nn.ModuleList:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from deprune.calib.base import SampleBatch
+from deprune.data.samples import SampleBatch
 from deprune.model.blocks import BlockStack
 
 MAX_LOGITS = 2**25

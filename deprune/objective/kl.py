@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from deprune.calib.base import SampleBatch
+from deprune.data.samples import SampleBatch
 from deprune.model.blocks import BlockStack
 from deprune.objective.base import Objective, Score, spans
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from deprune.calib.base import SampleBatch
+from deprune.data.samples import SampleBatch
 from deprune.model.blocks import BlockStack
 from deprune.objective.base import Objective, Score, spans
 

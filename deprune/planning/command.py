@@ -12,15 +12,16 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from deprune.cli import plain_errors
-from deprune.config import RunConfig, build
-from deprune.errors import ConfigError
+from deprune.core.build import build
+from deprune.core.errors import ConfigError
 from deprune.planning.forecast import Forecast, Forecaster, adapted_to_gpu
+from deprune.planning.hardware import START_SECONDS, Hardware, Rates
 from deprune.planning.jobs import jobs_of
 from deprune.planning.needs import Need, needs_of
-from deprune.planning.rates import START_SECONDS, Hardware, Rates
 from deprune.planning.rehearsal import Work
 from deprune.planning.timing import ThisMachine
+from deprune.run.cli import plain_errors
+from deprune.run.config import RunConfig
 
 
 class Plan(Callback):

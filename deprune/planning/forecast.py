@@ -8,18 +8,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from deprune.cli import explain
-from deprune.config import RunConfig, name_of
-from deprune.fingerprint import digest_of
-from deprune.heldout import check_corpora
-from deprune.identity import resolve
+from deprune.core.build import name_of
+from deprune.core.fingerprint import digest_of
+from deprune.core.subset import BlockSubset
+from deprune.data.heldout import check_corpora
 from deprune.planning.architecture import Architecture, architecture_of
+from deprune.planning.hardware import JOB_SECONDS, Planned, Rates
 from deprune.planning.jobs import PlannedJob
-from deprune.planning.rates import JOB_SECONDS, Planned, Rates
 from deprune.planning.rehearsal import InventedLosses, Remembered, Work, rehearse
 from deprune.planning.sizes import check_known_tasks, sample_size, size_of_evaluation
-from deprune.record import ResultStore
-from deprune.subset import BlockSubset
+from deprune.record.store import ResultStore
+from deprune.run.cli import explain
+from deprune.run.config import RunConfig
+from deprune.run.identity import resolve
 
 
 @dataclass

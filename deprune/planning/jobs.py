@@ -13,9 +13,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf
 
-from deprune.cli import CONF_DIR, GROUPS, explain
-from deprune.config import RunConfig, parse
-from deprune.grid import in_grid_order
+from deprune.core.build import CONF_DIR
+from deprune.run.cli import GROUPS, explain
+from deprune.run.config import RunConfig, parse
+from deprune.run.grid import in_grid_order
 
 
 @dataclass(frozen=True)

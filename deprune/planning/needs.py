@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import Any
 
-from deprune.calib.corpora import RandomTokens, hub_rows
-from deprune.config import RunConfig
-from deprune.errors import DataError, UnsupportedModelError
-from deprune.heldout import HUB_CORPORA
-from deprune.hub import DataSet, hub_errors, require_hub
+from deprune.core.errors import DataError, UnsupportedModelError
+from deprune.data.corpora import RandomTokens, hub_rows
+from deprune.data.heldout import HUB_CORPORA
+from deprune.data.hub import DataSet, hub_errors, require_hub
+from deprune.data.tasks import data_sets_of, load_task
 from deprune.model.load import ModelConfig, load_tokenizer, read_facts
-from deprune.tasks import data_sets_of, load_task
+from deprune.run.config import RunConfig
 
 SETTINGS = ("*.json", "*.txt", "*.jinja", "tokenizer.model")
 """Files of a model's repository beside its weights: configuration, vocabulary, templates."""

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from deprune.config import name_of
+from deprune.core.build import name_of
+from deprune.core.randomness import generator
+from deprune.core.subset import BlockSubset, SearchSpace
 from deprune.evaluator.trie import count_prefixes
-from deprune.randomness import generator
 from deprune.search.base import Problem, Search
-from deprune.subset import BlockSubset, SearchSpace
 
 INTERACTION = 0.2
 """Size of the interaction of two blocks, as a part of that of one block's own loss."""

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from deprune.calib.draw import draw_items
-from deprune.calib.items import EmbeddedItems, InstructionItems, TaskItems
-from deprune.config import RunConfig
-from deprune.heldout import HUB_CORPORA, heldout_windows, window_length
+from deprune.data.draw import draw_items
+from deprune.data.heldout import HUB_CORPORA, heldout_windows, window_length
+from deprune.data.items import EmbeddedItems, InstructionItems, TaskItems
+from deprune.data.tasks import EMBEDDED_TASKS, check_tasks, evaluation_items
 from deprune.model.load import ModelConfig, load_tokenizer
 from deprune.planning.architecture import Architecture, known
-from deprune.tasks import EMBEDDED_TASKS, check_tasks, evaluation_items
+from deprune.run.config import RunConfig
 
 CHARACTERS_PER_TOKEN = 4
 """Of English text in the vocabularies of today's models, roughly; used where a tokenizer cannot be run here."""

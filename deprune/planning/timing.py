@@ -9,17 +9,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from deprune.calib.base import CalibrationSet
-from deprune.calib.draw import DrawnItems, draw_items, draw_windows
-from deprune.downstream import DownstreamEvaluator, EvalConfig
+from deprune.core.subset import BlockSubset
+from deprune.data.draw import DrawnItems, draw_items, draw_windows
+from deprune.data.samples import CalibrationSet
+from deprune.downstream.scores import DownstreamEvaluator, EvalConfig
 from deprune.evaluator.base import EvaluatorConfig
 from deprune.evaluator.evaluator import SubsetEvaluator
-from deprune.evaluator.store import EvaluationStore
 from deprune.model.load import LoadedModel, load_model
-from deprune.objective.layout import calibration_set
-from deprune.planning.rates import Planned
+from deprune.objective.shared_context import calibration_set
+from deprune.planning.hardware import Planned
 from deprune.planning.rehearsal import InventedLosses, Remembered, rehearse
-from deprune.subset import BlockSubset
+from deprune.record.evaluations import EvaluationStore
 
 
 class ThisMachine:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from deprune.errors import ConfigError
-from deprune.subset import BlockSubset, SearchSpace
+from deprune.core.errors import ConfigError
+from deprune.core.subset import BlockSubset, SearchSpace
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deprune.core.subset import BlockSubset, SearchSpace
 from deprune.search.base import Problem, Search, SearchResult
-from deprune.subset import BlockSubset, SearchSpace
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,10 +15,10 @@ from scipy.stats import norm
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF
 
-from deprune.prior import BlockPrior, finite
+from deprune.core.subset import BlockSubset, draw_distinct
 from deprune.search.base import Problem, Search, SearchResult
 from deprune.search.oneshot import OneShot
-from deprune.subset import BlockSubset, draw_distinct
+from deprune.search.prior import BlockPrior, finite
 
 RANGES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 """Candidates for the range ρ of the kernel, in blocks."""

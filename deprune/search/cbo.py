@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from deprune.errors import ConfigError
-from deprune.prior import finite
+from deprune.core.errors import ConfigError
+from deprune.core.subset import BlockSubset, SearchSpace
 from deprune.search.base import Problem, Search, SearchResult
 from deprune.search.oneshot import OneShot
-from deprune.subset import BlockSubset, SearchSpace
+from deprune.search.prior import finite
 
 CHUNK = 2048
 """Number of states of each half whose joint energies are held at once (32 MiB)."""

@@ -10,10 +10,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from deprune.errors import ConfigError
+from deprune.core.errors import ConfigError
+from deprune.core.subset import BlockSubset, draw_distinct
 from deprune.search.base import Problem, Search, SearchResult
 from deprune.search.oneshot import OneShot
-from deprune.subset import BlockSubset, draw_distinct
 
 
 @dataclass(frozen=True, kw_only=True)

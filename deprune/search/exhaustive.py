@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deprune.errors import ConfigError
+from deprune.core.errors import ConfigError
 from deprune.search.base import Problem, Search, SearchResult
 
 CHUNK = 4096

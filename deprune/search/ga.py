@@ -9,11 +9,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from deprune.errors import ConfigError
-from deprune.prior import BlockPrior
+from deprune.core.errors import ConfigError
+from deprune.core.subset import BlockSubset, draw_distinct
 from deprune.search.base import Problem, Search, SearchResult
 from deprune.search.oneshot import OneShot
-from deprune.subset import BlockSubset, draw_distinct
+from deprune.search.prior import BlockPrior
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deprune.core.subset import BlockSubset
 from deprune.search.base import Problem, Search, SearchResult
-from deprune.subset import BlockSubset
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Tracking of runs in Weights & Biases, off the critical path."""
 
 from deprune.tracking.config import TrackingConfig
-from deprune.tracking.report import track_report
-from deprune.tracking.run import track
+from deprune.tracking.job_run import track
+from deprune.tracking.report_run import track_report
 
 __all__ = ["TrackingConfig", "track", "track_report"]

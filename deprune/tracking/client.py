@@ -12,7 +12,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-from deprune.redaction import redact
+from deprune.core.redaction import redact
 from deprune.tracking.config import TrackingConfig
 
 log = logging.getLogger(__name__)

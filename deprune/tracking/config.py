@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from deprune.errors import ConfigError
+from deprune.core.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from deprune.errors import ConfigError, DepruneError
+from deprune.core.errors import ConfigError, DepruneError
 from deprune.tracking.client import is_logged_in
 from deprune.tracking.config import TrackingConfig
 

@@ -19,15 +19,15 @@ import torch
 from models import random_llama, random_windows
 from torch.utils.flop_counter import FlopCounterMode
 
+from deprune.core.subset import SearchSpace
 from deprune.evaluator.base import EvaluatorConfig
 from deprune.evaluator.evaluator import SubsetEvaluator
-from deprune.evaluator.store import EvaluationStore
 from deprune.model.blocks import BlockStack
 from deprune.objective.nll import NegativeLogLikelihood
+from deprune.record.evaluations import EvaluationStore
 from deprune.search.base import Problem, Search
 from deprune.search.greedy import Greedy
 from deprune.search.oneshot import OneShot
-from deprune.subset import SearchSpace
 
 DEFAULTS = {"blocks": 32, "width": 4096, "vocabulary": 128_256, "samples": 64, "tokens": 2048, "budget": 7}
 

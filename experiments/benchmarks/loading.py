@@ -23,10 +23,10 @@ from pathlib import Path
 import numpy as np
 
 from deprune.analysis import decompose, load
-from deprune.analysis.consensus import consensus, dispersion
-from deprune.analysis.patterns import decompose_patterns
-from deprune.analysis.ranks import perplexity_against_accuracy
-from deprune.record import SCHEMA_VERSION, MetricRow, RunRecord
+from deprune.analysis.patterns.consensus import consensus, dispersion
+from deprune.analysis.patterns.masks import decompose_patterns
+from deprune.analysis.searches.ranks import perplexity_against_accuracy
+from deprune.record.schema import SCHEMA_VERSION, MetricRow, RunRecord
 
 N_ANALYSED = 2000
 N_BLOCKS = 32

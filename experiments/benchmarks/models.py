@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from deprune.calib.base import CalibrationSet
+from deprune.data.samples import CalibrationSet
 from deprune.model.blocks import BlockStack
 
 

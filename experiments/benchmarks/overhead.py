@@ -17,14 +17,14 @@ import pandas as pd
 from models import random_llama, random_windows
 from torch import nn
 
-from deprune.calib.base import CalibrationSet
+from deprune.core.subset import SearchSpace
+from deprune.data.samples import CalibrationSet
 from deprune.evaluator.base import EvaluatorConfig
 from deprune.evaluator.evaluator import SubsetEvaluator
-from deprune.evaluator.store import EvaluationStore
 from deprune.model.blocks import BlockStack
 from deprune.model.load import ModelConfig, load_model
 from deprune.objective.nll import NegativeLogLikelihood
-from deprune.subset import SearchSpace
+from deprune.record.evaluations import EvaluationStore
 
 N_REPEATS = 3
 

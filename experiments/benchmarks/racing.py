@@ -15,17 +15,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from deprune.calib.base import CalibConfig
-from deprune.calib.corpora import EmbeddedCorpus
-from deprune.calib.draw import draw_windows
+from deprune.core.subset import BlockSubset, SearchSpace
+from deprune.data.corpora import EmbeddedCorpus
+from deprune.data.corpus import CalibConfig
+from deprune.data.draw import draw_windows
 from deprune.evaluator.base import Evaluation, EvaluatorConfig
 from deprune.evaluator.evaluator import SubsetEvaluator
-from deprune.evaluator.store import EvaluationStore
 from deprune.model.load import LoadedModel, ModelConfig, load_model
 from deprune.objective.nll import NegativeLogLikelihood
+from deprune.record.evaluations import EvaluationStore
 from deprune.search.base import Problem
 from deprune.search.greedy import Greedy
-from deprune.subset import BlockSubset, SearchSpace
 
 FAMILIES = ("tiny_llama", "tiny_qwen3", "tiny_neox")
 N_SEEDS, N_SAMPLES, SEQ_LEN, BUDGET, BATCH = 20, 512, 64, 3, 16

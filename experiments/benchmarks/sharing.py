@@ -22,16 +22,15 @@ from matplotlib import pyplot as plt
 from models import random_llama, random_windows
 from omegaconf import OmegaConf
 
-from deprune.cli import CONF_DIR
-from deprune.config import build_target
+from deprune.core.build import CONF_DIR, build_target
+from deprune.core.subset import SearchSpace
 from deprune.evaluator.base import EvaluatorConfig
 from deprune.evaluator.evaluator import SubsetEvaluator
-from deprune.evaluator.store import EvaluationStore
 from deprune.model.blocks import BlockStack
 from deprune.objective.nll import NegativeLogLikelihood
+from deprune.record.evaluations import EvaluationStore
 from deprune.search.base import Problem, Search
 from deprune.search.evopress import EvoPress
-from deprune.subset import SearchSpace
 
 HERE = Path(__file__).parent
 N_BLOCKS, BUDGET, N_SAMPLES, SEQ_LEN, WIDTH, VOCABULARY = 32, 7, 4, 64, 128, 512

@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from deprune.evaluator.store import EvaluationStore
-from deprune.record import ResultStore, read_record
+from deprune.record.evaluations import EvaluationStore
+from deprune.record.store import ResultStore, read_record
 
 FOLDER = Path(__file__).parent
 JOB = ["search=last", "budget=1", "calib.n_samples=2", "calib.seq_len=32", "eval=none", "tracking=none"]

@@ -20,11 +20,10 @@ import matplotlib.pyplot as plt
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from deprune.cli import CONF_DIR
-from deprune.config import build
+from deprune.core.build import CONF_DIR, build
 from deprune.planning.forecast import Forecaster, adapted_to_gpu
+from deprune.planning.hardware import Hardware
 from deprune.planning.jobs import jobs_of
-from deprune.planning.rates import Hardware
 
 FOLDER = Path(__file__).parent
 

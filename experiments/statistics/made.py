@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from deprune.analysis.frame import CATEGORIES, DTYPES, Results
-from deprune.analysis.grid import Grid
+from deprune.analysis.read.results import CATEGORIES, DTYPES, Results
+from deprune.analysis.variance.factor_grid import Grid
 
 LEVELS: dict[str, Sequence[object]] = {
     "model": ("m0", "m1", "m2"),

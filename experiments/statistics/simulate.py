@@ -20,12 +20,12 @@ import pandas as pd
 from made import make_cells, make_runs
 from scipy import stats
 
-from deprune.analysis.estimators import estimate
-from deprune.analysis.headline import Resampled, quantities, ratio
-from deprune.analysis.intervals import interval_of_log_ratio, interval_of_share, resample
-from deprune.analysis.items import item_noise
-from deprune.analysis.panel import Panel, build_panel
-from deprune.analysis.permute import permutation_p
+from deprune.analysis.variance.estimators import estimate
+from deprune.analysis.variance.headline import Resampled, quantities, ratio
+from deprune.analysis.variance.intervals import interval_of_log_ratio, interval_of_share, resample
+from deprune.analysis.variance.item_noise import item_noise
+from deprune.analysis.variance.panel import Panel, build_panel
+from deprune.analysis.variance.permute import permutation_p
 
 N_RESAMPLES = 500
 N_PERMUTATIONS = 199

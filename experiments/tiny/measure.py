@@ -14,19 +14,19 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from deprune.calib.base import CalibConfig
-from deprune.calib.corpora import EmbeddedCorpus
-from deprune.calib.draw import draw_windows
-from deprune.downstream import DownstreamEvaluator, EvalConfig
-from deprune.embedded.items import WRITERS, load
+from deprune.core.subset import BlockSubset, SearchSpace
+from deprune.data.corpora import EmbeddedCorpus
+from deprune.data.corpus import CalibConfig
+from deprune.data.draw import draw_windows
+from deprune.downstream.scores import DownstreamEvaluator, EvalConfig
+from deprune.embedded.task_items import WRITERS, load
 from deprune.evaluator.base import EvaluatorConfig
 from deprune.evaluator.evaluator import SubsetEvaluator
-from deprune.evaluator.store import EvaluationStore
 from deprune.model.load import ModelConfig, load_model
 from deprune.objective.nll import NegativeLogLikelihood
+from deprune.record.evaluations import EvaluationStore
 from deprune.search.base import Problem
 from deprune.search.greedy import Greedy
-from deprune.subset import BlockSubset, SearchSpace
 
 FAMILIES = ("tiny_llama", "tiny_qwen3", "tiny_neox")
 MAX_BUDGET = 6

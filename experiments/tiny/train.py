@@ -29,9 +29,9 @@ from transformers import (
     Qwen3Config,
 )
 
-from deprune.embedded.corpora import documents
+from deprune.core.subset import BlockSubset
+from deprune.embedded.documents import documents
 from deprune.model.prune import blocks_removed
-from deprune.subset import BlockSubset
 
 MODELS = Path(__file__).parents[2] / "deprune" / "embedded" / "models"
 END = "<|endoftext|>"

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from deprune.record import MetricRow, ResultStore
+from deprune.record.schema import MetricRow
+from deprune.record.store import ResultStore
 from tests.test_record import make_record
 
 LEVELS: dict[str, Sequence[Any]] = {

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from deprune.analysis import decompose, load
-from deprune.analysis.archive import pack, unpack
-from deprune.errors import DataError
-from deprune.record import ResultStore
+from deprune.analysis.read.parquet import pack, unpack
+from deprune.core.errors import DataError
+from deprune.record.store import ResultStore
 from tests.conftest import Command
 
 SWEEP = [

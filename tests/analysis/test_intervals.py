@@ -11,12 +11,12 @@ from made import make_cells, make_runs
 from scipy import stats
 from simulate import FULL, SCENARIOS, measure, rows_as_independent, simulate
 
-from deprune.analysis.estimators import cross_replicate, cross_terms, fit_then_decompose, plain
-from deprune.analysis.headline import quantities
-from deprune.analysis.intervals import interval_of_log_ratio, interval_of_share, p_of_log_ratio
-from deprune.analysis.items import item_noise
-from deprune.analysis.panel import build_panel
-from deprune.analysis.permute import permutation_p
+from deprune.analysis.variance.estimators import cross_replicate, cross_terms, fit_then_decompose, plain
+from deprune.analysis.variance.headline import quantities
+from deprune.analysis.variance.intervals import interval_of_log_ratio, interval_of_share, p_of_log_ratio
+from deprune.analysis.variance.item_noise import item_noise
+from deprune.analysis.variance.panel import build_panel
+from deprune.analysis.variance.permute import permutation_p
 from tests.conftest import ROOT
 
 

@@ -8,9 +8,9 @@ import pytest
 from made import make_results, make_runs
 
 from deprune.analysis import decompose
-from deprune.analysis.estimators import choose_order, cross_replicate, estimate, mixed_model
-from deprune.analysis.panel import alias_table, build_panel
-from deprune.errors import AnalysisError
+from deprune.analysis.variance.estimators import choose_order, cross_replicate, estimate, mixed_model
+from deprune.analysis.variance.panel import alias_table, build_panel
+from deprune.core.errors import AnalysisError
 
 SMALL = {"model": ("m0", "m1"), "calib_dataset": ("c4", "code", "facts"), "search": ("oneshot", "greedy", "beam")}
 

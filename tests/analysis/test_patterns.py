@@ -13,13 +13,13 @@ import pytest
 from made import make_results, make_runs
 from scipy.spatial.distance import pdist, squareform
 
-from deprune.analysis.consensus import chance_jaccard, consensus, dispersion
-from deprune.analysis.estimators import plain
-from deprune.analysis.frame import Results
-from deprune.analysis.panel import build_panel
-from deprune.analysis.patterns import decompose_patterns, masks_of
-from deprune.analysis.permute import permutation_p, permutations
-from deprune.errors import AnalysisError
+from deprune.analysis.patterns.consensus import chance_jaccard, consensus, dispersion
+from deprune.analysis.patterns.masks import decompose_patterns, masks_of
+from deprune.analysis.read.results import Results
+from deprune.analysis.variance.estimators import plain
+from deprune.analysis.variance.panel import build_panel
+from deprune.analysis.variance.permute import permutation_p, permutations
+from deprune.core.errors import AnalysisError
 
 SMALL = {"model": ("m0",), "budget": (3,), "calib_dataset": ("c4", "code", "facts"), "objective": ("nll",)}
 N_BLOCKS = 12

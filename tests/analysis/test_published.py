@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 
 from deprune.analysis import check_published, decompose, load_published
-from deprune.analysis.cost import spread_across_searches
-from deprune.analysis.estimators import plain
-from deprune.analysis.panel import build_panel
-from deprune.analysis.published import published_remarks, read_table
-from deprune.analysis.responses import response
-from deprune.errors import AnalysisError
+from deprune.analysis.read.published import published_remarks, read_table
+from deprune.analysis.read.responses import response
+from deprune.analysis.searches.cost import spread_across_searches
+from deprune.analysis.variance.estimators import plain
+from deprune.analysis.variance.panel import build_panel
+from deprune.core.errors import AnalysisError
 
 OFF_BY_MORE_THAN_ROUNDING = {
     ("Table 1, average", "llama3.1-8b", 7, "oneshot"),

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from made import make_results, make_runs
 from scipy import stats
 
-from deprune.analysis.published import read_table
-from deprune.analysis.ranks import (
+from deprune.analysis.read.published import read_table
+from deprune.analysis.searches.ranks import (
     agreement_between_calibrations,
     ceiling,
     mean_correlation,

@@ -23,7 +23,7 @@ from deprune.analysis.figures import optimality
 from deprune.analysis.report import Evidence, gather, with_published_ranks, write_report
 from deprune.analysis.report.plots import make_plots
 from deprune.analysis.report.write import format_cell
-from deprune.errors import ConfigError, RecordError
+from deprune.core.errors import ConfigError, RecordError
 from tests.analysis.sweeps import Truth, write_sweep
 from tests.analysis.test_frame import write_grid
 from tests.conftest import Command

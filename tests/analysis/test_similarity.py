@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from deprune.analysis import load
-from deprune.analysis.consensus import chance_jaccard
-from deprune.analysis.similarity import calibration_groups, removal_frequency, similarity
+from deprune.analysis.patterns.consensus import chance_jaccard
+from deprune.analysis.patterns.similarity import calibration_groups, removal_frequency, similarity
 from tests.analysis.sweeps import N_BLOCKS, Truth, write_sweep
 
 

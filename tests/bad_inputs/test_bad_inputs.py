@@ -36,7 +36,7 @@ def test_there_are_many_different_cases() -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
 def test_bad_input(case: dict[str, Any], run_here: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deprune.hub._answers", lambda endpoint: True)  # spares the search for a network
+    monkeypatch.setattr("deprune.data.hub._answers", lambda endpoint: True)  # spares the search for a network
     prepare(case)
     before = {path for path in tmp_path.rglob("*") if path.is_file()}
     command, arguments = case.get("command", "sweep"), case["arguments"]

@@ -11,16 +11,17 @@ import pytest
 import torch
 from torch.nn import functional
 
-from deprune.calib.base import CalibConfig, CalibrationSet
-from deprune.calib.corpora import EmbeddedCorpus
-from deprune.calib.draw import draw_windows
+from deprune.data.corpora import EmbeddedCorpus
+from deprune.data.corpus import CalibConfig
+from deprune.data.draw import draw_windows
+from deprune.data.samples import CalibrationSet
 from deprune.evaluator import activations
 from deprune.evaluator.base import EvaluatorConfig
 from deprune.evaluator.evaluator import SubsetEvaluator
-from deprune.evaluator.store import EvaluationStore
 from deprune.model.blocks import BlockStack
 from deprune.model.load import LoadedModel
 from deprune.objective.nll import NegativeLogLikelihood
+from deprune.record.evaluations import EvaluationStore
 from tests.conftest import FAMILIES
 from tests.objective.test_objectives import drawn
 

@@ -11,15 +11,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from deprune.calib.base import CalibrationSet
-from deprune.errors import DepruneError
+from deprune.core.errors import DepruneError
+from deprune.data.samples import CalibrationSet
 from deprune.evaluator.base import EvaluatorConfig
 from deprune.evaluator.evaluator import SubsetEvaluator
 from deprune.evaluator.memory import MOST_SAMPLES, fitting_batch_size, free_memory
-from deprune.evaluator.store import EvaluationStore
 from deprune.model.blocks import BlockInputs, BlockStack
 from deprune.model.prune import prune_blocks
 from deprune.objective.nll import NegativeLogLikelihood
+from deprune.record.evaluations import EvaluationStore
 from tests.evaluator.test_evaluator import IDS, SUBSETS, make_evaluator
 from tests.model.architectures import make_model
 

@@ -13,16 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from deprune.calib.base import CalibrationSet
+from deprune.core.subset import BlockSubset, SearchSpace
+from deprune.data.samples import CalibrationSet
 from deprune.evaluator.base import Evaluation, EvaluatorConfig
 from deprune.evaluator.evaluator import SubsetEvaluator
-from deprune.evaluator.store import EvaluationStore
 from deprune.evaluator.trie import count_prefixes, walk
 from deprune.model.blocks import BlockStack
 from deprune.model.prune import prune_blocks
 from deprune.objective import base as objective
 from deprune.objective.nll import NegativeLogLikelihood
-from deprune.subset import BlockSubset, SearchSpace
+from deprune.record.evaluations import EvaluationStore
 from tests.model.architectures import ARCHITECTURES, N_BLOCKS, VOCAB, make_model
 
 IDS = torch.randint(1, VOCAB, (11, 12), generator=torch.Generator().manual_seed(3))

@@ -9,18 +9,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deprune.calib.base import CalibConfig
-from deprune.calib.corpora import EmbeddedCorpus
-from deprune.calib.draw import draw_windows
+from deprune.core.subset import BlockSubset, SearchSpace
+from deprune.data.corpora import EmbeddedCorpus
+from deprune.data.corpus import CalibConfig
+from deprune.data.draw import draw_windows
 from deprune.evaluator.base import Evaluation, EvaluatorConfig
 from deprune.evaluator.evaluator import SubsetEvaluator
 from deprune.evaluator.racing import is_worse, race, stages
-from deprune.evaluator.store import EvaluationStore
 from deprune.model.load import LoadedModel
 from deprune.objective.nll import NegativeLogLikelihood
+from deprune.record.evaluations import EvaluationStore
 from deprune.search.base import Problem
 from deprune.search.greedy import Greedy
-from deprune.subset import BlockSubset, SearchSpace
 from tests.conftest import ROOT
 
 N_SAMPLES, FIRST = 64, 8

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from deprune.errors import RecordError
-from deprune.evaluator.store import EvaluationStore, open_store
+from deprune.core.errors import RecordError
+from deprune.core.fingerprint import digest_of
+from deprune.core.subset import BlockSubset
 from deprune.evaluator.trie import count_prefixes
-from deprune.fingerprint import digest_of
-from deprune.record import read_record
-from deprune.subset import BlockSubset
+from deprune.record.evaluations import EvaluationStore, open_store
+from deprune.record.store import read_record
 from tests.conftest import Command
 
 KEYS = ["a", "b", "c"]
@@ -26,8 +26,8 @@ KEYS = ["a", "b", "c"]
 WRITER = """
 import sys
 from pathlib import Path
-from deprune.evaluator.store import EvaluationStore, open_store
-from deprune.fingerprint import digest_of
+from deprune.record.evaluations import EvaluationStore, open_store
+from deprune.core.fingerprint import digest_of
 store, writer, count = EvaluationStore(Path(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3])
 for i in range(count):
     store.put(f"{writer}-{i}", ["a", "b", "c"], [writer + i / 7] * 3, [1.0] * 3)

@@ -12,23 +12,24 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from torch.nn import functional
 
-from deprune.calib.base import CalibConfig, CalibrationSet, Item
-from deprune.calib.draw import DrawnItems, draw_items
-from deprune.calib.items import EmbeddedItems, TaskItems
-from deprune.calib.layout import ItemTokens, tokenize_item
-from deprune.embedded.items import WRITERS
+from deprune.core.subset import BlockSubset
+from deprune.data.corpus import CalibConfig, Item
+from deprune.data.draw import DrawnItems, draw_items
+from deprune.data.items import EmbeddedItems, TaskItems
+from deprune.data.layout import ItemTokens, tokenize_item
+from deprune.data.samples import CalibrationSet
+from deprune.embedded.task_items import WRITERS
 from deprune.evaluator.base import Evaluation, EvaluatorConfig
 from deprune.evaluator.evaluator import SubsetEvaluator
-from deprune.evaluator.store import EvaluationStore
 from deprune.model.blocks import BlockStack
 from deprune.model.load import LoadedModel
 from deprune.model.prune import blocks_removed, prune_blocks
 from deprune.objective.base import Objective
 from deprune.objective.kl import KullbackLeibler
-from deprune.objective.layout import calibration_set
+from deprune.objective.shared_context import calibration_set
 from deprune.objective.task_error import TaskError
 from deprune.objective.task_margin import TaskMargin
-from deprune.subset import BlockSubset
+from deprune.record.evaluations import EvaluationStore
 from tests.conftest import FAMILIES
 from tests.model.architectures import ARCHITECTURES, N_BLOCKS, VOCAB, make_model
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from deprune.record import read_record
+from deprune.record.store import read_record
 from tests.conftest import ROOT, Command
 
 GUIDE = (ROOT / "deprune" / "search" / "README.md").read_text()

@@ -6,10 +6,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deprune.core.subset import BlockSubset
 from deprune.search.beam import Beam
 from deprune.search.exhaustive import Exhaustive
 from deprune.search.greedy import Greedy
-from deprune.subset import BlockSubset
 from tests.toys import Loss, problem, quadratic_loss
 
 seeds = st.integers(0, 2**32)

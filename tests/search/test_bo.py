@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deprune.prior import BlockPrior
+from deprune.core.subset import BlockSubset, SearchSpace, draw_distinct
 from deprune.search import bo
-from deprune.subset import BlockSubset, SearchSpace, draw_distinct
+from deprune.search.prior import BlockPrior
 from tests.toys import problem, quadratic_loss
 
 

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from deprune.errors import ConfigError
+from deprune.core.errors import ConfigError
+from deprune.core.subset import BlockSubset
 from deprune.search import cbo
 from deprune.search.cbo import ConstrainedBinaryOptimisation, lowest_states
-from deprune.subset import BlockSubset
 from tests.toys import problem, quadratic_loss
 
 seeds = st.integers(0, 2**32)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from hypothesis import strategies as st
 
+from deprune.core.subset import BlockSubset, SearchSpace
 from deprune.search.base import Problem
 from deprune.search.evopress import EvoPress
-from deprune.subset import BlockSubset, SearchSpace
 from tests.toys import ToyLosses, quadratic_loss
 
 subsets = st.sets(st.integers(1, 7), min_size=3, max_size=3).map(lambda blocks: BlockSubset.of(8, blocks))

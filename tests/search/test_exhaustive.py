@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deprune.errors import ConfigError
+from deprune.core.errors import ConfigError
+from deprune.core.subset import BlockSubset
 from deprune.search.exhaustive import Exhaustive
-from deprune.subset import BlockSubset
 from tests.toys import problem, quadratic_loss
 
 seeds = st.integers(0, 2**32)

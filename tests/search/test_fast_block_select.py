@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from deprune.core.subset import BlockSubset, SearchSpace
 from deprune.search.base import Problem
 from deprune.search.fast_block_select import FastBlockSelect, runs
-from deprune.subset import BlockSubset, SearchSpace
 from tests.toys import ToyLosses, problem, quadratic_loss
 
 seeds = st.integers(0, 2**32)

@@ -6,10 +6,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deprune.prior import BlockPrior
+from deprune.core.subset import BlockSubset
 from deprune.search import ga
 from deprune.search.ga import Genetic
-from deprune.subset import BlockSubset
+from deprune.search.prior import BlockPrior
 from tests.toys import problem, quadratic_loss
 
 seeds = st.integers(0, 2**32)

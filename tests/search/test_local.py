@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deprune.core.subset import BlockSubset
 from deprune.search.local import Local
-from deprune.subset import BlockSubset
 from tests.toys import problem, quadratic_loss
 
 seeds = st.integers(0, 2**32)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from deprune.analysis.gaps import gaps_by_search, optimality_gaps
-from deprune.errors import DataError
-from deprune.record import ResultStore, read_record
+from deprune.analysis.searches.optimality import gaps_by_search, optimality_gaps
+from deprune.core.errors import DataError
+from deprune.record.store import ResultStore, read_record
 from tests.conftest import Command
 from tests.search.test_searches import SEARCHES
 

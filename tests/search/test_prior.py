@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deprune.prior import BlockPrior, finite
-from deprune.subset import BlockSubset, SearchSpace, draw_distinct
+from deprune.core.subset import BlockSubset, SearchSpace, draw_distinct
+from deprune.search.prior import BlockPrior, finite
 from tests.toys import problem, quadratic_loss
 
 seeds = st.integers(0, 2**32)

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
-from deprune.analysis.frame import SEARCHES
+from deprune.analysis.read.results import SEARCHES
 from deprune.analysis.types import Array
 
 CALIBRATION, SEARCH, BOTH, SEED, CONDITION = "#0072B2", "#E69F00", "#CC79A7", "#FFFFFF", "#D9D9D9"

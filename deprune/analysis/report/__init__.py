@@ -2,6 +2,7 @@
 
 from deprune.analysis.report.claims import Claim, judge
 from deprune.analysis.report.evidence import Evidence, gather, with_published_ranks
+from deprune.analysis.report.numbers import headline_numbers
 from deprune.analysis.report.write import write_report
 
-__all__ = ["Claim", "Evidence", "gather", "judge", "with_published_ranks", "write_report"]
+__all__ = ["Claim", "Evidence", "gather", "headline_numbers", "judge", "with_published_ranks", "write_report"]

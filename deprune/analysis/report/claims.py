@@ -16,11 +16,11 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from deprune.analysis.headline import NO_INTERVAL, NOT_IDENTIFIED, VERDICTS, Ratio
-from deprune.analysis.patterns import Patterns
-from deprune.analysis.ranks import ceiling
+from deprune.analysis.patterns.masks import Patterns
 from deprune.analysis.report.evidence import Evidence
 from deprune.analysis.report.subject import INCREASE, Subject
+from deprune.analysis.searches.ranks import ceiling
+from deprune.analysis.variance.headline import NO_INTERVAL, NOT_IDENTIFIED, VERDICTS, Ratio
 
 SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
 

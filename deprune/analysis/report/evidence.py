@@ -9,13 +9,14 @@ from typing import TypeVar
 
 import pandas as pd
 
-from deprune.analysis.consensus import consensus, dispersion
-from deprune.analysis.frame import Results
-from deprune.analysis.gaps import optimality_gaps
-from deprune.analysis.headline import Ratio
-from deprune.analysis.patterns import Patterns, decompose_patterns
-from deprune.analysis.published import read_table
-from deprune.analysis.ranks import (
+from deprune.analysis.patterns.consensus import consensus, dispersion
+from deprune.analysis.patterns.masks import Patterns, decompose_patterns
+from deprune.analysis.read.published import read_table
+from deprune.analysis.read.responses import response, response_names
+from deprune.analysis.read.results import Results
+from deprune.analysis.report.subject import CONDITION, Subject, subjects_of
+from deprune.analysis.searches.optimality import optimality_gaps
+from deprune.analysis.searches.ranks import (
     adjusted,
     agreement_between_calibrations,
     mean_correlation,
@@ -23,9 +24,8 @@ from deprune.analysis.ranks import (
     perplexity_against_accuracy,
     rank_correlation,
 )
-from deprune.analysis.report.subject import CONDITION, Subject, subjects_of
-from deprune.analysis.responses import response, response_names
-from deprune.errors import AnalysisError, DepruneError
+from deprune.analysis.variance.headline import Ratio
+from deprune.core.errors import AnalysisError, DepruneError
 
 T = TypeVar("T")
 

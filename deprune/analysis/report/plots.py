@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from deprune.analysis import figures
 from deprune.analysis.figures.outcomes import MAX_ROWS
 from deprune.analysis.figures.style import MAX_PANELS
-from deprune.analysis.panel import Panel
+from deprune.analysis.patterns.similarity import removal_frequency, similarity
 from deprune.analysis.report.evidence import Evidence
 from deprune.analysis.report.subject import CONDITION, Subject, shares_by_seeds
-from deprune.analysis.similarity import removal_frequency, similarity
+from deprune.analysis.variance.panel import Panel
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from deprune.analysis.classical import classical_table
-from deprune.analysis.cost import quality_against_cost, spread_across_searches
-from deprune.analysis.decompose import Decomposition, decompose
-from deprune.analysis.frame import Results
-from deprune.analysis.gains import dense_values, gains_over_oneshot
-from deprune.analysis.responses import response
-from deprune.analysis.sensitivity import sensitivity
-from deprune.analysis.similarity import calibration_groups
-from deprune.errors import AnalysisError, DataError, DepruneError
+from deprune.analysis.patterns.similarity import calibration_groups
+from deprune.analysis.read.responses import response
+from deprune.analysis.read.results import Results
+from deprune.analysis.searches.cost import quality_against_cost, spread_across_searches
+from deprune.analysis.searches.gains import dense_values, gains_over_oneshot
+from deprune.analysis.variance.classical import classical_table
+from deprune.analysis.variance.decompose import Decomposition, decompose
+from deprune.analysis.variance.sensitivity import sensitivity
+from deprune.core.errors import AnalysisError, DataError, DepruneError
 
 CONDITION = ["model", "budget", "calib_config"]
 INCREASE = "calibration loss increase"

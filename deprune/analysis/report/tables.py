@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from deprune.analysis.decompose import ranges_without_one
-from deprune.analysis.gaps import gaps_by_search
-from deprune.analysis.panel import alias_table
-from deprune.analysis.published import check_published, published_remarks
-from deprune.analysis.rates import rates_by_level
-from deprune.analysis.reading import FACTORS
+from deprune.analysis.read.failure_rates import rates_by_level
+from deprune.analysis.read.published import check_published, published_remarks
+from deprune.analysis.read.records import FACTORS
 from deprune.analysis.report.claims import Claim
 from deprune.analysis.report.evidence import Evidence
 from deprune.analysis.report.subject import Subject, classical
+from deprune.analysis.searches.optimality import gaps_by_search
+from deprune.analysis.variance.decompose import ranges_without_one
+from deprune.analysis.variance.panel import alias_table
 
 MAX_LEVELS = 12
 

@@ -19,13 +19,13 @@ import pandas as pd
 from markupsafe import Markup
 
 import deprune
-from deprune.analysis.published import check_published
+from deprune.analysis.read.published import check_published
 from deprune.analysis.report.claims import RULES, judge
 from deprune.analysis.report.evidence import Evidence
 from deprune.analysis.report.plots import Plot, make_plots
 from deprune.analysis.report.tables import Table, make_tables
-from deprune.errors import ConfigError, RecordError
-from deprune.fingerprint import file_name_of
+from deprune.core.errors import ConfigError, RecordError
+from deprune.core.fingerprint import file_name_of
 
 GENERATOR = f"deprune {deprune.__version__}"
 PARTS = ("tables", "figures", "report.html")

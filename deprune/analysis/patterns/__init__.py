@@ -1,0 +1,1 @@
+"""Which blocks go, and how alike patterns are."""

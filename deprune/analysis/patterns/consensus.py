@@ -1,0 +1,187 @@
+"""How alike removal patterns are, and how much they scatter: means over pairs of runs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from deprune.analysis.patterns.masks import masks_of
+from deprune.analysis.read.results import Results
+from deprune.analysis.types import Array, Generator
+from deprune.analysis.variance.panel import CALIBRATION
+from deprune.analysis.variance.permute import orders_of
+
+N_SHIFTS = 200
+N_PERMUTATIONS = 999
+
+
+def consensus(results: Results) -> pd.DataFrame:
+    """Returns how alike patterns are: the mean Jaccard similarity of pairs of runs of one model and budget.
+
+    Returns:
+        One row per model, budget and kind of pair: `within calibration` (one draw, other searches), `within
+        search` (one search, other configurations), `within configuration` (one search, another seed: the
+        ceiling), and `difference`, the first minus the second. `jaccard` with `low` and `high` (jackknife over
+        whole draws), `chance` for random sets of that size, `chance_removable` for sets of blocks that some
+        run removed, `chance_shifted` for the same patterns shifted around, `corrected` = (jaccard − chance) /
+        (1 − chance), `pairs` and `draws`. In the row of the difference, `p` is the share of exchanges of whole draws
+        between configurations that give a difference as large: the test of no effect of the configuration.
+    """
+    runs = results.runs[~results.runs["is_dense"] & results.runs["subset"].notna()]
+    rows = []
+    for (model, budget), group in runs.groupby(["model", "budget"], observed=True):
+        masks = masks_of(group).to_numpy()
+        rows += [{"model": model, "budget": budget, **row} for row in _consensus_rows(group, masks)]
+    return pd.DataFrame(rows)
+
+
+def _consensus_rows(runs: pd.DataFrame, masks: Array) -> list[dict[str, object]]:
+    shared = masks @ masks.T
+    size = int(masks[0].sum())
+    jaccard = shared / (2 * size - shared)
+    same = {name: _same(runs[name]) for name in ("calib_config", "search", "calib_seed")}
+    draws = pd.factorize(runs["calib_sample_id"].fillna(runs["draw_id"]), use_na_sentinel=False)[0]
+    upper = np.triu(np.ones_like(jaccard, dtype=bool), 1)
+    kinds = {
+        "within calibration": upper & same["calib_config"] & same["calib_seed"] & ~same["search"],
+        "within search": upper & same["search"] & ~same["calib_config"],
+        "within configuration": upper & same["calib_config"] & same["search"] & ~same["calib_seed"],
+    }
+    chance = {
+        "chance": chance_jaccard(masks.shape[1], size),
+        "chance_removable": chance_jaccard(int(masks.any(axis=0).sum()), size),
+        "chance_shifted": _shifted_jaccard(masks, np.random.default_rng(0)),
+    }
+    rows: list[dict[str, object]] = []
+    for kind, pairs in kinds.items():
+        if pairs.any():
+            value, low, high = _jackknife(jaccard, [(pairs, 1.0)], draws)
+            corrected = (value - chance["chance"]) / (1 - chance["chance"]) if chance["chance"] < 1 else np.nan
+            counts = {"pairs": int(pairs.sum()), "draws": len(np.unique(draws))}
+            row = {"kind": kind, "jaccard": value, "low": max(low, 0.0), "high": min(high, 1.0), **chance}
+            rows.append(row | {"corrected": corrected} | counts)
+    if len(rows) > 1 and rows[1]["kind"] == "within search":
+        signed = [(kinds["within calibration"], 1.0), (kinds["within search"], -1.0)]
+        value, low, high = _jackknife(jaccard, signed, draws)
+        row = {"kind": "difference", "jaccard": value, "low": low, "high": high, "draws": len(np.unique(draws))}
+        rows.append(row | {"p": _exchange_p(jaccard, runs, draws, np.random.default_rng(0))})
+    return rows
+
+
+def _exchange_p(jaccard: Array, runs: pd.DataFrame, draws: Array, rng: Generator) -> float:
+    """Returns the p value of a difference as large when whole draws change places between configurations.
+
+    Pairs of one draw stay what they are, so the difference is as large as pairs of one search and of different
+    configurations are unlike. What varies inside a draw, such as the objective, goes with it.
+
+    Args:
+        jaccard: `(n_runs, n_runs)`.
+        runs: Runs of one model and budget.
+        draws: Draw of each run.
+        rng: Source of the exchanges.
+
+    Returns:
+        p; NaN where no draws of different configurations can be exchanged.
+    """
+    levels = {f: pd.factorize(runs[f], use_na_sentinel=False)[0] for f in CALIBRATION}
+    inside = [f for f in CALIBRATION if pd.Series(levels[f]).groupby(draws).nunique().max() > 1]
+    inner = _codes([levels[f] for f in inside], len(draws))
+    firsts = np.unique(draws, return_index=True)[1]
+    outer = _codes([levels[f] for f in CALIBRATION if f not in inside], len(draws))[firsts]
+    if len(np.unique(outer)) in (1, len(outer)):
+        return np.nan
+    units = np.eye(len(outer))[draws]
+    same_search = _same(runs["search"])
+    np.fill_diagonal(same_search, False)
+    same_inside = same_search & (inner[:, None] == inner)
+    # By pairs of draws: what counts only where their configurations differ, and what always does.
+    between, always = (
+        np.stack([units.T @ np.where(pairs, values, 0.0) @ units for values in (jaccard, 1.0)])
+        for pairs in (same_inside, same_search & ~same_inside)
+    )
+    orders, exact = orders_of([len(outer)], N_PERMUTATIONS, rng)
+    moved = np.vstack([outer, outer[orders[0]]])
+    differ = (moved[:, :, None] != moved[:, None, :]).astype(float)
+    sums = np.einsum("nij,kij->kn", differ, between) + always.sum(axis=(1, 2))[:, None]
+    similar = sums[0] / sums[1]
+    as_unlike = int((similar[1:] <= similar[0] + 1e-12).sum())
+    return as_unlike / len(orders[0]) if exact else (as_unlike + 1) / (len(orders[0]) + 1)
+
+
+def _codes(columns: list[Array], n: int) -> Array:
+    """Returns one number for each combination of levels."""
+    if not columns:
+        return np.zeros(n, dtype=int)
+    codes: Array = np.unique(np.column_stack(columns), axis=0, return_inverse=True)[1].ravel()
+    return codes
+
+
+def _same(column: pd.Series) -> Array:
+    codes = pd.factorize(column, use_na_sentinel=False)[0]
+    same: Array = codes[:, None] == codes
+    return same
+
+
+def _jackknife(values: Array, parts: list[tuple[Array, float]], draws: Array) -> tuple[float, float, float]:
+    """Returns a signed sum of means over pairs, with an interval from leaving out whole draws."""
+    units = np.eye(draws.max() + 1)[draws]  # (runs, draws)
+    point, without = 0.0, np.zeros(units.shape[1])
+    for pairs, sign in parts:
+        both = np.stack([np.where(pairs, values, 0.0), pairs.astype(float)])  # sums and counts
+        total = both.sum(axis=(1, 2))
+        touched = both.sum(axis=2) @ units + both.sum(axis=1) @ units  # pairs inside one draw are here twice
+        inside = np.einsum("kij,id,jd->kd", both, units, units, optimize=True)
+        left = total[:, None] - touched + inside
+        point += sign * total[0] / total[1]
+        without += sign * np.divide(left[0], left[1], out=np.full(len(without), np.nan), where=left[1] > 0)
+    kept = without[np.isfinite(without)]
+    n = len(kept)
+    if n < 3:
+        return float(point), np.nan, np.nan
+    width = stats.t.ppf(0.975, n - 1) * np.sqrt((n - 1) / n * ((kept - kept.mean()) ** 2).sum())
+    return float(point), float(point - width), float(point + width)
+
+
+def chance_jaccard(n_blocks: int, size: int) -> float:
+    """Returns the mean Jaccard similarity of two random sets of `size` out of `n_blocks` blocks."""
+    if size == 0:
+        return 1.0
+    overlap = np.arange(size + 1)
+    return float((stats.hypergeom(n_blocks, size, size).pmf(overlap) * overlap / (2 * size - overlap)).sum())
+
+
+def _shifted_jaccard(masks: Array, rng: np.random.Generator) -> float:
+    """Returns the mean similarity of pairs when one is shifted around, which keeps its runs of blocks together."""
+    n, n_blocks = masks.shape
+    first, second = rng.integers(n, size=(2, N_SHIFTS))
+    shifts = (np.arange(n_blocks) + rng.integers(n_blocks, size=(N_SHIFTS, 1))) % n_blocks
+    shared = (masks[first] * np.take_along_axis(masks[second], shifts, axis=1)).sum(axis=1)
+    return float((shared / (2 * masks[0].sum() - shared)).mean())
+
+
+def dispersion(results: Results) -> pd.DataFrame:
+    """Returns how much patterns scatter at each level of each factor: location and scatter are different things.
+
+    A share of PERMANOVA may come from either; this is the statement on scatter alone.
+
+    Returns:
+        `model`, `budget`, `factor`, `level`, the mean symmetric difference [blocks] of two runs at that level,
+        `low` and `high` (jackknife over whole draws), and the number of `distinct` patterns among `runs`.
+    """
+    runs = results.runs[~results.runs["is_dense"] & results.runs["subset"].notna()]
+    rows = []
+    for (model, budget), group in runs.groupby(["model", "budget"], observed=True):
+        for factor in ("objective", "calib_dataset", "search"):
+            for level, part in group.groupby(factor, observed=True):
+                masks = masks_of(part).to_numpy()
+                pairs = np.triu(np.ones((len(part), len(part)), dtype=bool), 1)
+                if not pairs.any() or group[factor].nunique() < 2:
+                    continue
+                distance = 2 * (masks[0].sum() - masks @ masks.T)
+                draws = pd.factorize(part["calib_sample_id"].fillna(part["draw_id"]), use_na_sentinel=False)[0]
+                value, low, high = _jackknife(distance, [(pairs, 1.0)], draws)
+                counts = {"distinct": part["subset"].nunique(), "runs": len(part)}
+                row = {"model": model, "budget": budget, "factor": factor, "level": level}
+                rows.append(row | {"difference": value, "low": low, "high": high} | counts)
+    return pd.DataFrame(rows)

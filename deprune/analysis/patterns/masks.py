@@ -1,0 +1,130 @@
+"""Which blocks go: the decomposition of removal patterns, and how alike they are.
+
+With patterns as vectors of 0 and 1 the squared distance of two is the size of their symmetric difference, so
+PERMANOVA on that distance is the sum over blocks of the ordinary decomposition of one block's column (McArdle and
+Anderson 2001); no distance matrix is needed, and the estimators of scalars serve as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from deprune.analysis.read.results import Results
+from deprune.analysis.variance.decompose import N_PERMUTATIONS
+from deprune.analysis.variance.estimators import estimate
+from deprune.analysis.variance.headline import (
+    Ratio,
+    Resampled,
+    component_table,
+    factor_table,
+    headline_table,
+    quantities,
+    ratio,
+)
+from deprune.analysis.variance.intervals import resample
+from deprune.analysis.variance.panel import Panel, build_panel
+from deprune.analysis.variance.permute import permutation_tests
+from deprune.core.errors import AnalysisError
+from deprune.core.suggestions import unknown_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patterns:
+    """The decomposition of one model's removal patterns.
+
+    Attributes:
+        model: The model.
+        headline: As of `Decomposition`; variances are sums over blocks of the variance of being
+            removed, so half the mean symmetric difference of two runs taken at random.
+        ratio: log(V_C / V_S) and the verdict.
+        tests: Permutation p values of no effect on the patterns (PERMANOVA), permuting whole draws.
+        components: One row per term.
+        factors: Shares by factor; `switch_difference` is the mean symmetric difference [blocks] when that
+            factor alone moves to another level.
+        by_block: One row per block: `removed` share of runs, and the headline variances of that block alone.
+        panel: The runs, their grid and their patterns.
+        notes: Sentences that belong under every table.
+    """
+
+    model: str
+    headline: pd.DataFrame
+    ratio: Ratio
+    tests: pd.DataFrame
+    components: pd.DataFrame
+    factors: pd.DataFrame
+    by_block: pd.DataFrame
+    panel: Panel
+    notes: tuple[str, ...]
+
+
+def masks_of(runs: pd.DataFrame) -> pd.DataFrame:
+    """Returns 0 or 1 for every run and block of one model; runs without a pattern are missing.
+
+    Raises:
+        AnalysisError: No run has a pattern, or the runs are of models with different numbers of blocks.
+    """
+    known = runs["subset"].notna()
+    lengths = sorted(runs.loc[known, "subset"].str.len().unique())
+    if len(lengths) != 1:
+        found = f"of {', '.join(map(str, lengths))} blocks" if lengths else "without removed blocks"
+        raise AnalysisError(f"These runs are {found}, so patterns cannot be compared; take one model's runs.")
+    bits = [[float(bit) for bit in subset] for subset in runs.loc[known, "subset"]]
+    masks = pd.DataFrame(bits, index=runs.index[known], columns=range(lengths[0]))
+    return masks.reindex(runs.index)
+
+
+def decompose_patterns(results: Results, model: str, *, n_resamples: int = 500, seed: int = 0) -> Patterns:
+    """Decomposes the removal patterns of one model over the swept grid.
+
+    Args:
+        results: The runs.
+        model: One of their models; patterns of different models have no common blocks.
+        n_resamples: Number of bootstrap resamples of whole draws.
+        seed: Of resampling and permuting.
+
+    Raises:
+        AnalysisError: The model is unknown, or the cells do not allow it.
+    """
+    panel = _panel(results, model)
+    rng = np.random.default_rng(seed)
+    point = estimate(panel)
+    centre, resamples = resample(panel, point, n_resamples, rng)
+    resampled = Resampled(np.append(point.terms, point.seed), centre, resamples, point.degrees)
+    label = {"unit": "blocks", "estimator": point.estimator}
+    factors = factor_table(panel, resampled.point)
+    factors["switch_difference"] = factors.pop("switch_rms") ** 2
+    notes = [f"{point.estimator}: {point.bias}."] if point.bias else []
+    return Patterns(
+        model=model,
+        headline=headline_table(panel, resampled).assign(**label),
+        ratio=ratio(panel, resampled),
+        tests=permutation_tests(panel, N_PERMUTATIONS, rng),
+        components=component_table(panel.grid, resampled).assign(**label),
+        factors=factors.assign(**label),
+        by_block=_by_block(panel).assign(estimator=point.estimator),
+        panel=panel,
+        notes=(*panel.notes, *notes),
+    )
+
+
+def _panel(results: Results, model: str) -> Panel:
+    runs = results.runs[~results.runs["is_dense"]]
+    if model not in set(runs["model"]):
+        raise AnalysisError(unknown_name("model", model, runs["model"].astype(str).unique()))
+    own = runs[runs["model"] == model]
+    return build_panel(own, masks_of(own).rename(columns={0: "removed blocks"}))
+
+
+def _by_block(panel: Panel) -> pd.DataFrame:
+    rows = []
+    for block in range(panel.values.shape[1]):
+        one = replace(panel, values=panel.values[:, block])
+        point = estimate(one)
+        values = quantities(one, np.append(point.terms, point.seed))
+        rows.append(
+            {"block": block, "removed": float(one.values.mean())} | {name: float(v) for name, v in values.items()}
+        )
+    return pd.DataFrame(rows)

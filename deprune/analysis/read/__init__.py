@@ -1,0 +1,1 @@
+"""Records, archives and published tables as tidy tables."""

@@ -1,0 +1,1 @@
+"""Searches against each other: gains, costs, ranks, and the best subset."""

@@ -1,0 +1,80 @@
+"""What a search is worth: the spread between searches, and quality against cost."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from deprune.analysis.read.responses import response
+from deprune.analysis.read.results import Results
+from deprune.analysis.types import Array
+
+COSTS = ("n_evals", "block_calls", "search_seconds")
+"""Losses that the search asked for, blocks run on one sample, and seconds; what was remembered saves the latter two."""
+
+CONDITION = ["model", "budget", "calib_config"]
+
+
+def spread_across_searches(results: Results, name: str) -> pd.DataFrame:
+    """Returns the spread of a response between the searches of each condition.
+
+    Returns:
+        One row per model, budget and calibration configuration: number of `searches` and of `distinct` subsets,
+        `mean`, `low`, `high`, `variance` (population, as in the study's Figure 3), `sample_variance`, and
+        `variance_without_noise`: the sample variance minus what seeds add to means (missing for one seed).
+    """
+    frame = _measured(results, name)
+    rows = []
+    for key, group in frame.groupby(CONDITION, observed=True):
+        by_search = group.groupby("search", observed=True)["value"]
+        means, noise = by_search.mean(), (by_search.var(ddof=1) / by_search.size()).mean()
+        sample_variance = float(means.var(ddof=1)) if len(means) > 1 else np.nan
+        rows.append(
+            dict(zip(CONDITION, key, strict=True))
+            | {
+                "searches": len(means),
+                "distinct": group["subset"].nunique(),
+                "mean": float(means.mean()),
+                "low": float(means.min()),
+                "high": float(means.max()),
+                "variance": float(means.var(ddof=0)),
+                "sample_variance": sample_variance,
+                "variance_without_noise": sample_variance - float(noise),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def quality_against_cost(results: Results, name: str, cost: str = "n_evals") -> pd.DataFrame:
+    """Returns the mean response and cost of each search in each condition, and which searches nobody beats.
+
+    Args:
+        results: The runs.
+        name: A response; accuracies are better when higher, others when lower.
+        cost: One of `COSTS`.
+
+    Returns:
+        One row per model, budget, calibration configuration and search: `value` with its standard error over
+        seeds, `cost`, and `on_front`: no other search there is as cheap and as good and better in one of the two.
+    """
+    frame = _measured(results, name).dropna(subset=[cost])
+    by_search = frame.groupby([*CONDITION, "search"], observed=True)
+    table = by_search.agg(value=("value", "mean"), stderr=("value", "sem"), cost=(cost, "mean"), runs=("value", "size"))
+    table = table.reset_index()
+    sign = -1.0 if name.startswith("accuracy") else 1.0
+    table["on_front"] = False
+    for _, group in table.groupby(CONDITION, observed=True):
+        table.loc[group.index, "on_front"] = on_front(group["cost"].to_numpy(float), sign * group["value"].to_numpy())
+    return table.assign(response=name, cost_unit=cost)
+
+
+def on_front(first: Array, second: Array) -> Array:
+    """Returns which points no other one dominates, both coordinates being better when lower."""
+    no_worse = (first <= first[:, None]) & (second <= second[:, None])
+    better = (first < first[:, None]) | (second < second[:, None])
+    return np.asarray(~(no_worse & better).any(axis=1))
+
+
+def _measured(results: Results, name: str) -> pd.DataFrame:
+    frame = results.runs.assign(value=response(results, name).values)
+    return frame[~frame["is_dense"] & frame["value"].notna()]

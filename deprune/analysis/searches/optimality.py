@@ -1,0 +1,103 @@
+"""How far a search is from the best subset that there is.
+
+Where every subset of a run's space has been evaluated on the run's samples (by `search=exhaustive`, or by
+whatever jobs), the evaluation store holds the truth, and no model is run to compare with it:
+
+    gap = (L(S) − L(S*)) / (mean of L over the space − L(S*))
+
+0 is optimal; 1 is what a uniformly random subset has on average. Source: own.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from deprune.core.errors import DataError
+from deprune.core.subset import BlockSubset, SearchSpace
+from deprune.record.evaluations import open_store
+from deprune.record.schema import RunRecord
+from deprune.record.store import ResultStore
+
+
+def optimality_gaps(results_dir: Path) -> pd.DataFrame:
+    """Returns one row for each run whose space is wholly evaluated.
+
+    Columns: run_id, model, calib_config, calib_seed, objective, search, search_seed, budget, n_subsets (size of
+    the space), loss, best_loss, chance_loss (mean over the space), gap, rank (1 is the best subset).
+
+    Raises:
+        DataError: There is no run, or none such.
+    """
+    records = [r for r in ResultStore(results_dir).records() if not r.is_dense]
+    if not records:
+        raise DataError(f"There are no runs of pruned models in {results_dir}; give the results_dir of a sweep.")
+    rows = [row for record in records if (row := _gap(record, results_dir / "evaluations")) is not None]
+    if not rows:
+        raise DataError(
+            f"None of the {len(records)} runs in {results_dir} can be compared with the best subset; run the same "
+            "model, calibration and budget with search=exhaustive first."
+        )
+    return pd.DataFrame(rows)
+
+
+def _gap(record: RunRecord, evaluations: Path) -> dict[str, object] | None:
+    search = record.identity["search"]
+    last = range(record.n_blocks - search["protect_last"], record.n_blocks)
+    protected = frozenset({*range(search["protect_first"]), *last})
+    space = SearchSpace(record.n_blocks, record.budget, protected)
+    known = _losses(evaluations / record.stores["evaluations"], record.stores["samples"], record.budget)
+    losses = np.array([loss for removed, loss in known.items() if BlockSubset(space.n_blocks, removed) in space])
+    if len(losses) < space.size:
+        return None
+    loss = known[tuple(sorted(record.removed))]
+    best, chance = losses.min(), losses.mean()
+    return {
+        "run_id": record.run_id,
+        "model": record.model,
+        "calib_config": record.calib_config,
+        "calib_seed": record.calib_seed,
+        "objective": record.objective,
+        "search": record.search,
+        "search_seed": record.search_seed,
+        "budget": record.budget,
+        "n_subsets": space.size,
+        "loss": loss,
+        "best_loss": best,
+        "chance_loss": chance,
+        "gap": (loss - best) / (chance - best) if chance > best else 0.0,
+        "rank": int((losses < loss).sum()) + 1,
+    }
+
+
+@lru_cache(maxsize=64)
+def _losses(folder: Path, samples: str, budget: int) -> dict[tuple[int, ...], float]:
+    """Returns the losses of all subsets of a size that are known on all of some samples."""
+    store = open_store(folder)
+    keys = store.keys_of(samples) or []
+    found = {}
+    for bits in store.subsets():
+        if bits.count("1") == budget:
+            known = store.get(bits)
+            if keys and all(key in known for key in keys):
+                sums, counts = zip(*(known[key] for key in keys), strict=True)
+                found[tuple(i for i, bit in enumerate(bits) if bit == "1")] = sum(sums) / sum(counts)
+    return found
+
+
+def gaps_by_search(gaps: pd.DataFrame) -> pd.DataFrame:
+    """Returns, for each search, the number of runs, how many are optimal, and mean, median and largest gap."""
+    grouped = gaps.assign(optimal=gaps.gap == 0).groupby("search")
+    table = pd.DataFrame(
+        {
+            "runs": grouped.size(),
+            "optimal": grouped["optimal"].mean(),
+            "mean": grouped["gap"].mean(),
+            "median": grouped["gap"].median(),
+            "largest": grouped["gap"].max(),
+        }
+    )
+    return table.sort_values(["mean", "largest"])

@@ -1,0 +1,220 @@
+"""Do perplexity and accuracy agree on which search is best? Rank correlations with exact permutation p values."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Hashable, Iterator, Sequence
+from functools import cache
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from deprune.analysis.read.responses import response
+from deprune.analysis.read.results import Results
+from deprune.analysis.types import Array
+
+MAX_EXACT = 8
+"""Up to this many items all orders are tried (40,320); beyond, a random sample of them."""
+
+N_RANDOM = 19_999
+CONDITION = ["model", "budget", "calib_config"]
+
+
+@cache
+def _orders(n: int) -> tuple[Array, bool]:
+    if n <= MAX_EXACT:
+        return np.array(list(itertools.permutations(range(n)))), True
+    rng = np.random.default_rng(0)
+    return rng.permuted(np.tile(np.arange(n), (N_RANDOM, 1)), axis=1), False
+
+
+def rank_correlation(first: Sequence[float], second: Sequence[float], kind: str = "spearman") -> tuple[float, float]:
+    """Returns a rank correlation and its two-sided permutation p value.
+
+    The p value is the share of all orders whose coefficient is as far from zero, ties having middle ranks; it is exact
+    up to `MAX_EXACT` items.
+
+    Args:
+        first: Values.
+        second: As many values.
+        kind: `spearman`, or `kendall` for tau-b.
+
+    Returns:
+        The coefficient and p; both NaN where one of the two is constant or there are fewer than three items.
+    """
+    x, y = (stats.rankdata(np.asarray(values, dtype=float)) for values in (first, second))
+    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return math.nan, math.nan
+    orders, exact = _orders(len(x))
+    observed, coefficients = _cosine(_embed(x, kind), _embed(np.stack([y, *y[orders]]), kind))
+    # Equal coefficients may differ in the last digits.
+    as_far = int((np.abs(coefficients) >= abs(observed) - 1e-9).sum())
+    return observed, as_far / len(orders) if exact else (as_far + 1) / (len(orders) + 1)
+
+
+def _embed(ranks: Array, kind: str) -> Array:
+    """Returns vectors whose cosine is the rank correlation."""
+    if kind == "kendall":
+        first, second = np.triu_indices(ranks.shape[-1], 1)
+        signs: Array = np.sign(ranks[..., first] - ranks[..., second])
+        return signs
+    centred: Array = ranks - ranks.mean(axis=-1, keepdims=True)
+    return centred
+
+
+def _cosine(one: Array, others: Array) -> tuple[float, Array]:
+    """Returns the cosines with the first of the others, and with the rest, which are permutations of it."""
+    cosines = others @ one / math.sqrt(float((one**2).sum() * (others[0] ** 2).sum()))
+    return float(cosines[0]), cosines[1:]
+
+
+def perplexity_against_accuracy(
+    results: Results, perplexity: str = "log perplexity", accuracy: str = "accuracy", *, drop_copies: bool = False
+) -> pd.DataFrame:
+    """Ranks the searches of every condition by both responses (rank 1 is best) and correlates the ranks.
+
+    Args:
+        results: The runs.
+        perplexity: A response of perplexity, or another that is better when lower.
+        accuracy: A response of accuracy.
+        drop_copies: Count searches that found the same subset once.
+
+    Returns:
+        One row per model, budget and calibration configuration: number of `searches` and of `distinct`
+        subsets, `spearman` and `kendall` with exact `p_spearman` and `p_kendall`, `p_holm`, Spearman's over all
+        conditions, and for both responses the `variance_` between the ranked means with what of it is `noise_` of
+        draws (missing for one seed). Seeds are averaged before ranking.
+    """
+    rows = []
+    for key, group, means in _conditions(results, perplexity, accuracy):
+        ranked = means[~means["is_copy"]] if drop_copies else means
+        rho, p_rho = rank_correlation(ranked["lower"].tolist(), (-ranked["higher"]).tolist())
+        tau, p_tau = rank_correlation(ranked["lower"].tolist(), (-ranked["higher"]).tolist(), "kendall")
+        row = dict(zip(CONDITION, key, strict=True))
+        row |= {"searches": len(means), "distinct": int((~means["is_copy"]).sum())}
+        row |= {"spearman": rho, "p_spearman": p_rho, "kendall": tau, "p_kendall": p_tau}
+        for name, column in (("perplexity", "lower"), ("accuracy", "higher")):
+            of_ranked = group[group["search"].isin(ranked.index)]
+            row[f"variance_{name}"], row[f"noise_{name}"] = variance_and_noise(of_ranked, column)
+        rows.append(row)
+    return adjusted(pd.DataFrame(rows), "p_spearman", "p_holm", "holm")
+
+
+def variance_and_noise(runs: pd.DataFrame, response: str) -> tuple[float, float]:
+    """Returns the variance between the searches' means over seeds, and what of it is noise of draws.
+
+    What a draw does to all searches alike is in neither: the noise is the mean square of search × seed. NaN unless two
+    searches or more have the same two seeds or more.
+
+    Args:
+        runs: With `search`, `calib_seed`, and the response.
+        response: Name of a column.
+    """
+    table = runs.pivot_table(response, "search", "calib_seed", observed=True).dropna().to_numpy()
+    n_searches, n_seeds = table.shape
+    if n_searches < 2 or n_seeds < 2:
+        return math.nan, math.nan
+    means = table.mean(axis=1)
+    rest = table - means[:, None] - table.mean(axis=0) + table.mean()
+    return float(means.var(ddof=1)), float((rest**2).sum()) / ((n_searches - 1) * (n_seeds - 1)) / n_seeds
+
+
+def ceiling(ranks: pd.DataFrame) -> float:
+    """Returns the correlation that the noise of draws would leave of a perfect one, pooled over conditions.
+
+    It is the root of the product of the two reliabilities, each 1 − noise / variance (Spearman's attenuation). Single
+    conditions have too few searches for it.
+
+    Args:
+        ranks: As of `perplexity_against_accuracy`.
+
+    Returns:
+        From 0 to 1; NaN where no condition has two seeds.
+    """
+    if "noise_accuracy" not in ranks:
+        return math.nan
+    sums = ranks.filter(regex="^(variance|noise)_").dropna().sum()
+    pairs = [(sums[f"variance_{name}"], sums[f"noise_{name}"]) for name in ("perplexity", "accuracy")]
+    return math.sqrt(
+        math.prod(max(1 - noise / variance, 0.0) if variance > 0 else math.nan for variance, noise in pairs)
+    )
+
+
+def _conditions(
+    results: Results, perplexity: str, accuracy: str
+) -> Iterator[tuple[tuple[Hashable, ...], pd.DataFrame, pd.DataFrame]]:
+    """Yields the runs of a condition, and their means by search with whether another found the same subsets."""
+    lower, higher = response(results, perplexity).values, response(results, accuracy).values
+    frame = results.runs.assign(lower=lower, higher=higher)
+    frame = frame[~frame["is_dense"] & frame["lower"].notna() & frame["higher"].notna()]
+    for key, group in frame.groupby(CONDITION, observed=True):
+        means = group.groupby("search", observed=True).agg(
+            lower=("lower", "mean"), higher=("higher", "mean"), subsets=("subset", lambda s: tuple(sorted(s.dropna())))
+        )
+        yield key, group, means.assign(is_copy=(means["subsets"].str.len() > 0) & means["subsets"].duplicated())
+
+
+def mean_rank_correlation(results: Results) -> tuple[float, float]:
+    """Returns `mean_correlation` of perplexity and accuracy over conditions, equal subsets counting once."""
+    conditions = (means[~means["is_copy"]] for *_, means in _conditions(results, "log perplexity", "accuracy"))
+    return mean_correlation([(m["lower"].tolist(), (-m["higher"]).tolist()) for m in conditions if len(m) > 2])
+
+
+def adjusted(table: pd.DataFrame, p: str, name: str, method: str) -> pd.DataFrame:
+    """Returns a table with p values adjusted for their number; statsmodels names the methods."""
+    if p not in table:  # a table without rows may lack columns too
+        return table
+    tested = table[p].notna()
+    table[name] = math.nan
+    if tested.any():
+        table.loc[tested, name] = multipletests(table.loc[tested, p], method=method)[1]
+    return table
+
+
+def mean_correlation(pairs: Sequence[tuple[Sequence[float], Sequence[float]]], seed: int = 0) -> tuple[float, float]:
+    """Returns the mean Spearman coefficient over conditions, with a p value from permuting each on its own.
+
+    Counting signs or p values would lose what this keeps: the size of every coefficient.
+    """
+    rng = np.random.default_rng(seed)
+    observed, total = [], np.zeros(N_RANDOM)
+    for first, second in pairs:
+        x, y = (stats.rankdata(np.asarray(values, dtype=float)) for values in (first, second))
+        if np.ptp(x) > 0 and np.ptp(y) > 0:
+            orders = rng.permuted(np.tile(np.arange(len(y)), (N_RANDOM, 1)), axis=1)
+            rho, coefficients = _cosine(_embed(x, "spearman"), _embed(np.stack([y, *y[orders]]), "spearman"))
+            observed.append(rho)
+            total += coefficients
+    if not observed:
+        return math.nan, math.nan
+    mean = float(np.mean(observed))
+    as_far = int((np.abs(total / len(observed)) >= abs(mean) - 1e-9).sum())
+    return mean, (as_far + 1) / (N_RANDOM + 1)
+
+
+def agreement_between_calibrations(results: Results, name: str) -> pd.DataFrame:
+    """Correlates the ranks of searches between every two calibration configurations of a model and budget.
+
+    Args:
+        results: The runs.
+        name: The response that ranks the searches.
+
+    Returns:
+        `model`, `budget`, `first`, `second`, number of `searches` in both, `spearman`, its exact `p`, and
+        `p_adjusted` (Benjamini-Hochberg over the table).
+    """
+    values = response(results, name).values
+    frame = results.runs.assign(value=values)
+    frame = frame[~frame["is_dense"] & frame["value"].notna()]
+    rows = []
+    for key, group in frame.groupby(["model", "budget"], observed=True):
+        wide = group.groupby(["search", "calib_config"], observed=True)["value"].mean().unstack()
+        for first, second in itertools.combinations(wide.columns, 2):
+            both = wide[[first, second]].dropna()
+            rho, p = rank_correlation(both[first].tolist(), both[second].tolist())
+            rows.append((*key, first, second, len(both), rho, p))
+    table = pd.DataFrame(rows, columns=["model", "budget", "first", "second", "searches", "spearman", "p"])
+    return adjusted(table, "p", "p_adjusted", "fdr_bh")

@@ -1,0 +1,1 @@
+"""Which factor explains the variance of a response."""

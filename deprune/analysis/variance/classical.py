@@ -1,0 +1,108 @@
+"""The classical analysis-of-variance table, for the appendix; its effect sizes are biased and say so."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import statsmodels.formula.api as smf
+from scipy import stats
+from statsmodels.stats.anova import anova_lm
+from statsmodels.stats.multitest import multipletests
+
+from deprune.analysis.types import Array
+from deprune.analysis.variance.estimators import mixed_model
+from deprune.analysis.variance.factor_grid import name_of_term
+from deprune.analysis.variance.panel import Panel
+
+OWN_STRATUM = "term × seed"
+MAX_F = 1e8
+"""Above it the error is rounding, as where a response has no noise; the noncentral F would take minutes."""
+
+ROWS = "residual of runs taken as independent"
+
+
+def classical_table(panel: Panel, order: int = 2) -> pd.DataFrame:
+    """Returns the type II table of the runs, all factors in sum coding.
+
+    On complete grids with two seeds or more a term is tested against its own interaction with the seed, which
+    is the right error for draws and searches alike. Elsewhere the error is the residual, in which runs
+    on one draw count as independent: calibration then looks more significant than it is.
+
+    Args:
+        panel: The runs.
+        order: Highest order of the terms; those above are in the residual.
+
+    Returns:
+        `term`, `df`, `ss`, `error`, `ms_error`, `f`, `p`, `p_adjusted` (Benjamini-Hochberg), `eta2`, `partial_eta2`,
+        `omega2`, `partial_omega2` with `omega2_low` and `omega2_high` (noncentral F), and `bias`.
+
+    Raises:
+        AnalysisError: Terms cannot be estimated from these cells.
+    """
+    mixed_model(panel, order)  # raises where a column of the design is not estimable
+    squares = _type_two(panel, order)
+    n, total = len(panel.values), float(((panel.values - panel.values.mean()) ** 2).sum())
+    residual = squares.pop("Residual")
+    own = _own_strata(panel) if panel.is_complete and panel.n_seeds > 1 else {}
+    rows = []
+    for term, (df, ss) in squares.items():
+        df_error, ms_error = own.get(term, (residual[0], residual[1] / residual[0]))
+        f = ss / df / ms_error if ms_error > 0 else np.nan
+        low, high = _omega_interval(f, df, df_error, n)
+        rows.append(
+            {
+                "term": term, "df": int(df), "ss": ss, "error": OWN_STRATUM if own else ROWS, "ms_error": ms_error,
+                "f": f, "p": float(stats.f.sf(f, df, df_error)),
+                "eta2": ss / total, "partial_eta2": ss / (ss + df_error * ms_error),
+                "omega2": (ss - df * ms_error) / (total + ms_error),
+                "partial_omega2": df * (f - 1) / (df * (f - 1) + n), "omega2_low": low, "omega2_high": high,
+            }
+        )  # fmt: skip
+    table = pd.DataFrame(rows)
+    finite = table["p"].notna()
+    table.loc[finite, "p_adjusted"] = multipletests(table.loc[finite, "p"], method="fdr_bh")[1]
+    return table.assign(
+        bias="eta2 and partial_eta2 biased upwards; partial_eta2 not comparable between terms"
+        + ("" if own else "; p and omega2 take runs for independent")
+    )
+
+
+def _type_two(panel: Panel, order: int) -> dict[str, tuple[float, float]]:
+    """Returns degrees of freedom and type II sums of squares by term, and of the residual."""
+    names = {factor: f"f{i}" for i, factor in enumerate(panel.grid.factors)}
+    index = np.unravel_index(panel.cells, panel.grid.shape)
+    frame = pd.DataFrame({names[f]: codes for f, codes in zip(panel.grid.factors, index, strict=True)})
+    frame["y"] = panel.values
+    coded = " + ".join(f"C({name}, Sum)" for name in names.values())
+    table = anova_lm(smf.ols(f"y ~ ({coded}) ** {order}", frame).fit(), typ=2)
+    terms = {":".join(f"C({names[f]}, Sum)" for f in term): name_of_term(term) for term in panel.grid.terms}
+    return {terms.get(label, label): (float(row["df"]), float(row["sum_sq"])) for label, row in table.iterrows()}
+
+
+def _own_strata(panel: Panel) -> dict[str, tuple[float, float]]:
+    """Returns degrees of freedom and mean square of each term's interaction with the seed."""
+    grid, r = panel.grid, panel.n_seeds
+    b = grid.coefficients(panel.cube())
+    per_seed = len(panel.values) / r
+    squares = per_seed * grid.by_term(((b - b.mean(axis=0)) ** 2).sum(axis=0))
+    degrees: Array = np.bincount(grid.term_of) * (r - 1)
+    strata = zip(grid.terms, degrees, squares, strict=True)
+    return {name_of_term(term): (float(df), float(ss / df)) for term, df, ss in strata}
+
+
+def _omega_interval(f: float, df: float, df_error: float, n: int) -> tuple[float, float]:
+    """Returns the 95 % interval of partial omega², by inverting the noncentral F for its noncentrality."""
+    if not f < MAX_F:
+        return np.nan, np.nan
+    ends = []
+    for probability in (0.975, 0.025):
+        low, high = 0.0, max(10.0, 10 * f * df)
+        if stats.ncf.cdf(f, df, df_error, low) < probability:
+            ends.append(0.0)
+            continue
+        for _ in range(60):
+            middle = (low + high) / 2
+            above = stats.ncf.cdf(f, df, df_error, middle) > probability
+            low, high = (middle, high) if above else (low, middle)
+        ends.append(low / (low + n))
+    return ends[0], ends[1]

@@ -1,0 +1,219 @@
+"""How much of a response's variance belongs to the calibration configuration, and how much to the search.
+
+V_C is the variance between calibration configurations, the search averaged out; V_S the same for searches;
+V_CS what only both together explain, which belongs to neither side; V_seed what another calibration draw
+changes. All are means within (model, budget), and all levels that were run count the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from deprune.analysis.read.records import FACTORS
+from deprune.analysis.read.responses import Response, response
+from deprune.analysis.read.results import Results
+from deprune.analysis.variance.estimators import CROSS_REPLICATE, Estimate, estimate
+from deprune.analysis.variance.headline import (
+    NOT_IDENTIFIED,
+    Ratio,
+    Resampled,
+    component_table,
+    factor_table,
+    headline_table,
+    quantities,
+    ratio,
+)
+from deprune.analysis.variance.intervals import MIN_DRAWS, resample
+from deprune.analysis.variance.item_noise import ItemNoise, item_noise, load_items
+from deprune.analysis.variance.panel import SEARCH, Panel, alias_table, build_panel
+from deprune.analysis.variance.parts import calibration_parts
+from deprune.analysis.variance.permute import permutation_tests
+from deprune.core.errors import AnalysisError
+
+N_PERMUTATIONS = 999
+
+ITEMS_SUBTRACTED = ", noise of items subtracted"
+
+ROUNDING = 1e-12
+"""Relative differences that are none: means of equal numbers of items differ by as much."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decomposition:
+    """The variance of one response by factor. Every table of numbers has a column `estimator`.
+
+    Attributes:
+        response: What is decomposed.
+        headline: `V_C`, `V_S`, `V_CS`, `V_seed`, `V_condition` (between models and budgets): `variance`, `sd`
+            in the response's unit, `share` of the total and `share_within` condition, with their intervals.
+        ratio: log(V_C / V_S) with its interval and the verdict.
+        tests: Permutation p values of no effect, on complete grids.
+        components: One row per term: `df`, `sigma2`, `sd`, `share` with its interval.
+        factors: One row per factor: `first_order`, `total` and `shapley` shares, `switch_rms`.
+        calibration_parts: Shapley split of V_C among the calibration factors; where `aliased`, of a whole that the
+            design cannot take apart.
+        leave_one_out: The headline shares and the log ratio without each level of each factor; items are taken as
+            they are.
+        estimator: The estimator in words; says whether the noise of items is subtracted.
+        panel: The runs and their grid.
+        estimate: The point estimate behind the tables.
+        notes: Sentences that belong under every table.
+    """
+
+    response: Response
+    headline: pd.DataFrame
+    ratio: Ratio
+    tests: pd.DataFrame
+    components: pd.DataFrame
+    factors: pd.DataFrame
+    calibration_parts: pd.DataFrame
+    leave_one_out: pd.DataFrame
+    estimator: str
+    panel: Panel
+    estimate: Estimate
+    notes: tuple[str, ...]
+
+
+def decompose(
+    results: Results,
+    name: str,
+    *,
+    factors: Sequence[str] | None = None,
+    over_items: bool = False,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> Decomposition:
+    """Decomposes the variance of a response over the swept grid.
+
+    Args:
+        results: The runs; dense ones are only the reference.
+        name: The response, one of `response_names(results)`.
+        factors: The factors of the grid; by default all that vary (see `build_panel`).
+        over_items: Make the statement about the tasks rather than about these very items: the noise of items is
+            subtracted, and is in the intervals. Needs an accuracy and the answers of every run.
+        n_resamples: Number of bootstrap resamples; fewer than 500 cost coverage.
+        seed: Of resampling and permuting.
+
+    Raises:
+        AnalysisError: The response, the factors or the cells do not allow it; the message names the terms.
+        DataError: The answers to single items are not there.
+    """
+    rng = np.random.default_rng(seed)
+    chosen = response(results, name)
+    panel = build_panel(results.runs, chosen.values.rename(name), factors)
+    if np.ptp(panel.values) <= ROUNDING * np.abs(panel.values).max():
+        raise AnalysisError(f"The {name} is the same in all {len(panel.rows)} runs: no variance to explain.")
+    point = estimate(panel)
+    items = _item_noise(results, panel, chosen, point) if over_items else None
+    if items is not None:
+        point = replace(point, products=point.products - items.products, seed=point.seed - items.seed)
+    centre, resamples = resample(panel, point, n_resamples, rng, items)
+    resampled = Resampled(np.append(point.terms, point.seed), centre, resamples, point.degrees)
+    estimator = point.estimator + (ITEMS_SUBTRACTED if items is not None else "")
+    label, unit = {"estimator": estimator}, {"unit": chosen.unit}
+    return Decomposition(
+        response=chosen,
+        headline=headline_table(panel, resampled).assign(**unit, **label),
+        ratio=ratio(panel, resampled),
+        tests=permutation_tests(panel, N_PERMUTATIONS, rng),
+        components=component_table(panel.grid, resampled).assign(**unit, **label),
+        factors=factor_table(panel, resampled.point).assign(**unit, **label),
+        calibration_parts=calibration_parts(panel, point).assign(**label),
+        leave_one_out=leave_one_out(results.runs, chosen, panel),
+        estimator=estimator,
+        panel=panel,
+        estimate=point,
+        notes=(*panel.notes, *_notes(panel, chosen, point)),
+    )
+
+
+def _item_noise(results: Results, panel: Panel, chosen: Response, point: Estimate) -> ItemNoise:
+    if not chosen.name.startswith("accuracy"):
+        raise AnalysisError(f"The noise of items can be taken from accuracies only, not from {chosen.name}.")
+    if point.estimator != CROSS_REPLICATE:
+        raise AnalysisError(
+            f"The noise of items cannot be taken from the estimator {point.estimator}; it needs a complete grid with "
+            "two calibration seeds or more."
+        )
+    answers = load_items(results, panel, chosen.tasks)
+    if single := [task for task, correct in answers.items() if correct.shape[1] < 2]:
+        raise AnalysisError(f"{', '.join(single)} has one item, whose noise cannot be known; score the runs on more.")
+    return item_noise(panel, answers)
+
+
+def leave_one_out(runs: pd.DataFrame, chosen: Response, panel: Panel) -> pd.DataFrame:
+    """Recomputes the headline without each level of each factor.
+
+    Shares belong to the levels that were run; the range over these rows says how much to one of them.
+
+    Returns:
+        `factor`, `left_out` level, the `estimator`, a share per headline quantity and the `log_ratio`. Levels
+        without which nothing can be estimated are passed over.
+    """
+    rows = []
+    for factor in (f for f in FACTORS if panel.rows[f].nunique() > 1):
+        for level in panel.rows[factor].unique():
+            rest = panel.rows.index[(panel.rows[factor] != level).fillna(True).to_numpy(bool)]
+            try:
+                part = build_panel(runs.loc[rest], chosen.values.rename(chosen.name))
+                point = estimate(part)
+            except AnalysisError:
+                continue
+            values = quantities(part, np.append(point.terms, point.seed))
+            total = float(np.sum(list(values.values())))
+            row: dict[str, object] = {"factor": factor, "left_out": str(level), "estimator": point.estimator}
+            row |= {f"{name}_share": float(value) / total for name, value in values.items() if total > 0}
+            above, below = (max(float(values.get(name, math.nan)), 0.0) for name in ("V_C", "V_S"))
+            rows.append(row | {"log_ratio": math.log(above / below) if above > 0 and below > 0 else math.nan})
+    return pd.DataFrame(rows)
+
+
+def ranges_without_one(table: pd.DataFrame) -> pd.DataFrame:
+    """Returns between what the headline moves when any one level of a factor is left out.
+
+    Args:
+        table: As of `leave_one_out`.
+
+    Returns:
+        `factor`, `quantity`, number of `levels`, `low`, `high`, and for the search, whose levels could be others,
+        the jackknife standard error `jackknife_se`.
+    """
+    rows = []
+    for factor, group in table.groupby("factor", sort=False) if len(table) else ():
+        for quantity in [c for c in table.columns if c.endswith("_share") or c == "log_ratio"]:
+            values = group[quantity].dropna().to_numpy(float)
+            if n := len(values):
+                error = math.sqrt((n - 1) * values.var()) if factor == SEARCH and n > 1 else math.nan
+                rows.append((factor, quantity, n, values.min(), values.max(), error))
+    return pd.DataFrame(rows, columns=["factor", "quantity", "levels", "low", "high", "jackknife_se"])
+
+
+def _notes(panel: Panel, chosen: Response, point: Estimate) -> list[str]:
+    notes = [f"{point.estimator}: {point.bias}."] if point.bias else []
+    missing = [what for what, there in (("calibration configuration", panel.calibration),) if not there]
+    missing += [] if SEARCH in panel.grid.factors else ["search"]
+    notes += [f"There is one {what} only, so calibration and search are {NOT_IDENTIFIED}." for what in missing]
+    if _rivals_have_other_draws(panel):
+        notes.append("Searches of the same configuration and seed do not share a draw, so their noise is compared too.")
+    if panel.n_draws < MIN_DRAWS:
+        notes.append(
+            f"There are {panel.n_draws} independent calibration draws only: intervals are descriptive and cover less "
+            "than they say."
+        )
+    if panel.n_cells_missing:
+        notes.append(f"{panel.n_cells_missing} of {panel.grid.n_cells} cells have no run.")
+    if n_diverged := int(chosen.diverged[panel.rows.index].sum()):
+        notes.append(f"{n_diverged} runs diverged and count with the capped perplexity.")
+    pairs = alias_table(panel.rows).itertuples(index=False)
+    return [*notes, *(f"{a} and {b} occur in {n} of {of} combinations." for a, b, n, of in pairs)]
+
+
+def _rivals_have_other_draws(panel: Panel) -> bool:
+    others = [panel.rows[f].astype(str).to_numpy() for f in FACTORS if f != SEARCH]
+    rivals = pd.DataFrame({str(i): column for i, column in enumerate([*others, panel.seeds])})
+    return bool(pd.Series(panel.draws).groupby([rivals[c] for c in rivals]).nunique().max() > 1)

@@ -1,0 +1,242 @@
+"""Three estimators of functional-ANOVA components; each says in words what it is.
+
+Notation: y are the cells of a full grid, b their orthonormal coefficients (`deprune.analysis.variance.factor_grid`),
+and the component of a term is the sum of its b². Noise in b adds its variance to b²; the
+estimators differ in how they take that away.
+
+Sources: the estimators are our own derivation; E[y'Py] = θ'Pθ + tr(PΣ) is the identity behind all of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from deprune.analysis.types import Array
+from deprune.analysis.variance.factor_grid import Grid, name_of_term
+from deprune.analysis.variance.panel import MAX_NAMED, Panel, name_levels
+from deprune.analysis.variance.reml import MixedModel
+from deprune.core.errors import AnalysisError
+
+CROSS_REPLICATE = "cross-replicate"
+PLAIN = "plain sums of squares"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Components of the variance over a grid.
+
+    Attributes:
+        estimator: Which estimator, in words for readers.
+        products: Estimate of the matrix b b', `(n_cells, n_cells)`; components are sums of its diagonal.
+        seed: Variance of a run within its cell: calibration draw and search seed.
+        draw: The part of `seed` that a calibration draw shares; NaN where it is not told apart.
+        order: Highest order of the terms that were estimated.
+        degrees: Degrees of freedom that are left for the variance of draws, or of runs where draws are not told apart.
+        bias: What is known to be wrong with the numbers; empty for unbiased ones.
+    """
+
+    grid: Grid
+    estimator: str
+    products: Array
+    seed: float
+    order: int
+    degrees: int
+    draw: float = np.nan
+    bias: str = ""
+
+    @property
+    def terms(self) -> Array:
+        """Component of each term, `(n_terms,)`; small negative values are kept, for they make means unbiased."""
+        components: Array = self.grid.by_term(np.diag(self.products))
+        components[0] = 0.0  # the mean is no component
+        return components
+
+
+def estimate(panel: Panel, order: int | None = None) -> Estimate:
+    """Estimates the components with the estimator that fits the design.
+
+    A complete grid with two seeds or more: cross-replicate. An incomplete or unequally replicated one: fit then
+    decompose. One seed per cell: the same at a lower order, marked as biased.
+
+    Args:
+        panel: The runs.
+        order: Highest order of the terms fitted on incomplete or unreplicated grids; by default
+            the highest of 3 and 2 that the design can estimate.
+
+    Raises:
+        AnalysisError: Terms cannot be estimated from these cells.
+    """
+    if panel.is_complete and panel.n_seeds > 1 and order is None:
+        return cross_replicate(panel)
+    return fit_then_decompose(panel, order)
+
+
+def cross_replicate(panel: Panel) -> Estimate:
+    """Products of different replicates: unbiased whatever the noise within a replicate is.
+
+    Raises:
+        AnalysisError: The panel is not complete, or has one replicate.
+    """
+    if not panel.is_complete or panel.n_seeds < 2:
+        raise AnalysisError(
+            "The cross-replicate estimator needs every cell with every one of two calibration seeds or more; "
+            "run the missing ones, or let the estimator be chosen."
+        )
+    cube = panel.cube()
+    b, r = panel.grid.coefficients(cube), panel.n_seeds
+    total, single = b.sum(axis=-2).reshape(-1, panel.grid.n_cells), b.reshape(-1, panel.grid.n_cells)
+    products = (total.T @ total - single.T @ single) / (r * (r - 1))
+    seed = float(seed_variance(cube).sum()) + _variance_within_draws(panel)
+    return Estimate(
+        grid=panel.grid,
+        estimator=CROSS_REPLICATE,
+        products=products,
+        seed=seed,
+        draw=_draw(panel), order=len(panel.grid.factors),
+        degrees=panel.n_draws - panel.n_draws // panel.n_seeds,
+    )  # fmt: skip
+
+
+def cross_terms(grid: Grid, cube: Array) -> Array:
+    """Returns the cross-replicate components of many panels at once: `(..., r, n_cells)` -> `(..., n_terms)`."""
+    b, r = grid.coefficients(cube), cube.shape[-2]
+    terms = grid.by_term((b.sum(axis=-2) ** 2 - (b**2).sum(axis=-2)) / (r * (r - 1)))
+    terms[..., 0] = 0.0
+    return terms
+
+
+def seed_variance(cube: Array) -> Array:
+    """Returns the mean variance over replicates of a cell: `(..., r, n_cells)` -> `(...)`."""
+    variance: Array = cube.var(axis=-2, ddof=1).mean(axis=-1)
+    return variance
+
+
+def _variance_within_draws(panel: Panel) -> float:
+    """Returns what averaging several search seeds of one draw took away from the variance of a run."""
+    places = panel.seeds * panel.grid.n_cells + panel.cells
+    counts = panel.counts.ravel()
+    cube = panel.cube()
+    means = np.moveaxis(cube.reshape(*cube.shape[:-2], -1), -1, 0)
+    squares = ((panel.values - means[places]) ** 2).reshape(len(places), -1).sum(axis=1)
+    variances = np.bincount(places, squares, len(counts)) / np.maximum(counts - 1, 1)
+    return float(np.mean(variances * (1 - 1 / counts)))
+
+
+def _draw(panel: Panel) -> float:
+    """Returns the covariance of different cells of one draw, from deviations from the cells' means."""
+    deviations = residuals(panel)
+    sums, pairs = 0.0, 0
+    for places in panel.blocks:
+        block, size = deviations[..., places], places.shape[1]
+        sums += float((block.sum(axis=-1) ** 2 - (block**2).sum(axis=-1)).sum())
+        pairs += places.shape[0] * size * (size - 1)
+    return sums / pairs if pairs else np.nan
+
+
+def residuals(panel: Panel) -> Array:
+    """Returns deviations from the cells' means, scaled to the variance of the noise: `(..., n_seeds · n_cells)`."""
+    cube, r = panel.cube(), panel.n_seeds
+    deviations = (cube - cube.mean(axis=-2, keepdims=True)) * np.sqrt(r / (r - 1))
+    flat: Array = deviations.reshape(*cube.shape[:-2], -1)
+    return flat
+
+
+def plain(panel: Panel) -> Estimate:
+    """Squared coefficients of the cells' means: SS / N of the classical table.
+
+    Raises:
+        AnalysisError: A cell has no run.
+    """
+    if not panel.is_complete:
+        raise AnalysisError(
+            f"{panel.n_cells_missing} cells have no run of some seed, so sums of squares do not add up."
+        )
+    cube = panel.cube()
+    b = panel.grid.coefficients(cube.mean(axis=-2)).reshape(-1, panel.grid.n_cells)
+    seed = float(seed_variance(cube).sum()) if panel.n_seeds > 1 else 0.0
+    return Estimate(
+        grid=panel.grid, estimator=PLAIN, products=b.T @ b, seed=seed, order=len(panel.grid.factors),
+        degrees=max(panel.n_draws - panel.n_draws // panel.n_seeds, 1),
+        bias="biased upwards: the noise of the seeds is in every component",
+    )  # fmt: skip
+
+
+def fit_then_decompose(panel: Panel, order: int | None = None) -> Estimate:
+    """Fits the terms with a random effect of the draw, predicts the full grid and decomposes that.
+
+    Terms above `order` are taken to be zero.
+
+    Raises:
+        AnalysisError: Terms cannot be estimated from these cells.
+    """
+    order = choose_order(panel) if order is None else order
+    model, columns = mixed_model(panel, order)
+    fit = model.fit(panel.values.reshape(len(panel.cells), -1))
+    products = np.zeros((panel.grid.n_cells, panel.grid.n_cells))
+    noise = sum(model.covariance(fit, i) for i in range(len(fit.draw)))
+    products[np.ix_(columns, columns)] = fit.coefficients.T @ fit.coefficients - noise
+    replicated = bool((panel.counts.sum(axis=0) > 1).any())
+    n_factors = len(panel.grid.factors)
+    name = f"draw REML of order {order}" if model.has_draws else f"least squares of order {order}"
+    bias = (
+        [] if model.has_draws else ["the variance of calibration draws cannot be told apart and is in the other terms"]
+    )
+    if not replicated:
+        name += ", noise from the interactions above"
+        bias.append(f"one seed per cell: interactions above order {order} are taken for noise")
+    elif order < n_factors:
+        bias.append(f"interactions above order {order} are taken to be zero")
+    return Estimate(
+        grid=panel.grid, estimator=name, products=products, seed=float((fit.draw + fit.residual).sum()),
+        order=order, degrees=model.degrees, draw=float(fit.draw.sum()) if model.has_draws else np.nan,
+        bias="; ".join(bias),
+    )  # fmt: skip
+
+
+def mixed_model(panel: Panel, order: int) -> tuple[MixedModel, Array]:
+    """Returns the mixed model of a panel and the positions of its coefficients.
+
+    Raises:
+        AnalysisError: Terms cannot be estimated from these cells.
+    """
+    design, columns = panel.grid.design(order)
+    rows = design[panel.cells]
+    if problem := _not_estimable(panel.grid, rows, columns):
+        raise AnalysisError(
+            f"With {panel.n_cells_missing} of {panel.grid.n_cells} cells empty and {len(rows)} runs, these terms of "
+            f"order {order} or less cannot be estimated: {problem}; run the missing cells, drop a level with "
+            "where={...}, or fit a lower order."
+        )
+    return MixedModel(rows, panel.draws), columns
+
+
+def choose_order(panel: Panel) -> int:
+    """Returns the highest order that the cells can estimate and still leave noise to be seen.
+
+    Raises:
+        AnalysisError: Not even the lowest useful order can be estimated.
+    """
+    n_factors, counts = len(panel.grid.factors), panel.counts.sum(axis=0)
+    if (counts > 0).all() and (counts > 1).any():
+        return n_factors
+    highest = max(1, min(3, n_factors - 1))
+    lowest = min(2, highest)
+    for order in range(highest, lowest, -1):
+        design, columns = panel.grid.design(order)
+        if not _not_estimable(panel.grid, design[panel.cells], columns):
+            return order
+    mixed_model(panel, lowest)  # raises where it cannot be
+    return lowest
+
+
+def _not_estimable(grid: Grid, rows: Array, columns: Array) -> str:
+    """Returns the names of the terms that the rows leave open, or nothing."""
+    eigenvalues, directions = np.linalg.eigh(rows.T @ rows / len(rows))
+    free = eigenvalues < 1e-9 * eigenvalues[-1]
+    if not free.any():
+        return "" if len(rows) > len(columns) else "all, for there are no more runs than coefficients"
+    loadings = np.abs(directions[:, free]).max(axis=1) > 1e-6
+    terms = sorted({int(t) for t in grid.term_of[columns[loadings]] if t > 0})
+    return name_levels([name_of_term(grid.terms[t]) for t in terms][: 4 * MAX_NAMED])

@@ -1,0 +1,175 @@
+"""The tables of a decomposition: headline, terms, factors, and the ratio with its verdict."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from deprune.analysis.types import Array
+from deprune.analysis.variance.factor_grid import Grid, name_of_term
+from deprune.analysis.variance.intervals import interval_of_log_ratio, interval_of_share, p_of_log_ratio
+from deprune.analysis.variance.panel import SEARCH, Panel
+
+VERDICTS = ("calibration larger", "search larger", "not separable")
+NOT_IDENTIFIED = "not identified"
+NO_INTERVAL = "no interval"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ratio:
+    """The ratio V_C / V_S.
+
+    Attributes:
+        log: Its natural logarithm.
+        low: Lower end of the 95 % interval of that.
+        high: Upper end.
+        p: The smallest level at which the interval excludes zero.
+        verdict: One of `VERDICTS`; `NOT_IDENTIFIED` where calibration or search has a single level;
+            `NO_INTERVAL` where there is none to judge by.
+    """
+
+    log: float
+    low: float
+    high: float
+    p: float
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """Components followed by the seed variance: of the estimate, the bootstrap's centre, and its resamples.
+
+    Attributes:
+        point: `(n_terms + 1,)`.
+        centre: `(n_terms + 1,)`.
+        resamples: `(n, n_terms + 1)`.
+        degrees: Degrees of freedom of the draws, which widen the intervals.
+    """
+
+    point: Array
+    centre: Array
+    resamples: Array
+    degrees: int
+
+    @property
+    def stacked(self) -> Array:
+        """All of them, point and centre first, `(n + 2, n_terms + 1)`."""
+        return np.vstack([self.point, self.centre, self.resamples])
+
+
+def quantities(panel: Panel, estimates: Array) -> dict[str, Array]:
+    """Returns the headline variances that the grid can have; they add up to the total.
+
+    Args:
+        panel: The grid.
+        estimates: Components followed by the seed variance, `(..., n_terms + 1)`.
+
+    Returns:
+        `V_C`, `V_S`, `V_CS`, `V_seed` and `V_condition`, each `(...)`, without those whose factors do not vary.
+    """
+    grid, calibration = panel.grid, panel.calibration
+    groups = {
+        "V_C": grid.touching(calibration, without=[SEARCH]),
+        "V_S": grid.touching([SEARCH], without=calibration),
+        "V_CS": grid.touching(calibration) & grid.touching([SEARCH]),
+    }
+    others = ~grid.touching([*calibration, SEARCH])
+    terms = estimates[..., :-1]
+    values = {name: terms[..., chosen].sum(axis=-1) for name, chosen in groups.items() if chosen.any()}
+    return {**values, "V_seed": estimates[..., -1], "V_condition": terms[..., others].sum(axis=-1)}
+
+
+def headline_table(panel: Panel, resampled: Resampled) -> pd.DataFrame:
+    """Returns the headline variances with their shares of the total and of what is within condition."""
+    values = quantities(panel, resampled.stacked)
+    total = resampled.stacked.sum(axis=-1)
+    within = total - values["V_condition"]
+    rows = []
+    for name, variance in values.items():
+        row = {"quantity": name, "variance": float(variance[0]), "sd": _sd(variance[0])}
+        row |= _share("share", _divide(variance, total), resampled.degrees)
+        if name != "V_condition":
+            row |= _share("share_within", _divide(variance, within), resampled.degrees)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def component_table(grid: Grid, resampled: Resampled) -> pd.DataFrame:
+    """Returns the component of every term with its share of the total, and the seed's in the last row."""
+    names = [*map(name_of_term, grid.terms), "seed"]
+    orders = [*map(len, grid.terms), 0]
+    degrees = [*np.bincount(grid.term_of), 0]
+    stacked = resampled.stacked
+    shares = _divide(stacked, stacked.sum(axis=-1, keepdims=True))
+    rows = []
+    for i in range(1, len(names)):
+        row = {"term": names[i], "order": orders[i], "df": int(degrees[i])}
+        row |= {"sigma2": float(resampled.point[i]), "sd": _sd(resampled.point[i])}
+        rows.append(row | _share("share", shares[:, i], resampled.degrees))
+    return pd.DataFrame(rows)
+
+
+def _share(name: str, stacked: Array, degrees: int) -> dict[str, float]:
+    low, high = interval_of_share(stacked, degrees)
+    return {name: float(stacked[0]), f"{name}_low": low, f"{name}_high": high}
+
+
+def _divide(part: Array, whole: Array) -> Array:
+    shape = np.broadcast_shapes(part.shape, whole.shape)
+    quotient: Array = np.divide(part, whole, out=np.zeros(shape), where=whole > 0)
+    return quotient
+
+
+def _sd(variance: float) -> float:
+    return math.sqrt(max(float(variance), 0.0))
+
+
+def ratio(panel: Panel, resampled: Resampled) -> Ratio:
+    """Returns log(V_C / V_S) with its interval and what that interval says."""
+    values = quantities(panel, resampled.stacked)
+    if "V_C" not in values or "V_S" not in values:
+        return Ratio(log=math.nan, low=math.nan, high=math.nan, p=math.nan, verdict=NOT_IDENTIFIED)
+    log, low, high = interval_of_log_ratio(values["V_C"], values["V_S"], resampled.degrees)
+    if math.isnan(low):
+        return Ratio(log=log, low=low, high=high, p=math.nan, verdict=NO_INTERVAL)
+    p = p_of_log_ratio(values["V_C"], values["V_S"], resampled.degrees)
+    verdict = VERDICTS[0] if low > 0 else VERDICTS[1] if high < 0 else VERDICTS[2]
+    return Ratio(log=log, low=low, high=high, p=p, verdict=verdict)
+
+
+def factor_table(panel: Panel, point: Array) -> pd.DataFrame:
+    """Returns one row per factor, and one for calibration as a whole where it has several.
+
+    Args:
+        panel: The grid.
+        point: Components followed by the seed variance.
+
+    Returns:
+        `first_order` and `total` shares, the `shapley` share (a term counts in equal parts for its
+        factors), and `switch_rms` in the response's unit: the root-mean-square change when the factor alone moves to
+        another level.
+    """
+    grid, terms, total = panel.grid, point[:-1], float(point.sum())
+    groups: dict[str, tuple[str, ...]] = {f: (f,) for f in grid.factors}
+    if len(panel.calibration) > 1:
+        groups["calibration"] = panel.calibration
+    sizes = dict(zip(grid.factors, grid.shape, strict=True))
+    order = np.array([max(len(term), 1) for term in grid.terms])
+    rows = []
+    for name, members in groups.items():
+        n_levels = math.prod(sizes[f] for f in members)
+        touching = grid.touching(members)
+        alone = touching & ~grid.touching(set(grid.factors) - set(members))
+        parts = np.array([len({*term} & {*members}) for term in grid.terms]) / order
+        changed = max(float(terms[touching].sum()), 0.0)
+        shares = {
+            "first_order": float(terms[alone].sum()),
+            "total": float(terms[touching].sum()),
+            "shapley": float((terms * parts).sum()),
+        }
+        row = {"factor": name, "levels": n_levels} | {k: v / total if total > 0 else 0.0 for k, v in shares.items()}
+        rows.append(row | {"switch_rms": math.sqrt(2 * n_levels / (n_levels - 1) * changed)})
+    return pd.DataFrame(rows)

@@ -1,0 +1,298 @@
+"""Runs laid out on a grid of factors, with their calibration draws; and what such a grid cannot say."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from deprune.analysis.read.records import FACTORS
+from deprune.analysis.types import Array
+from deprune.analysis.variance.factor_grid import Grid
+from deprune.core.errors import AnalysisError
+from deprune.core.suggestions import unknown_name
+
+CALIBRATION = ("calib_dataset", "objective", "calib_samples", "calib_seq_len")
+CONDITION = ("model", "budget")
+SEARCH = "search"
+JOINT = {"condition": CONDITION, "calib_config": CALIBRATION}
+"""Factors that stand for all existing combinations of others, where not every combination exists."""
+
+MAX_NAMED = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """Values of one response on a grid.
+
+    Attributes:
+        grid: The factors that vary.
+        values: One value per run, `(n,)`, or a vector per run, `(n, K)`.
+        cells: Cell of each run, `(n,)`.
+        seeds: Index of the calibration seed, `(n,)`: runs of one index are one replicate of the grid.
+        draws: Index of the calibration draw, `(n,)`: what shares it is not independent.
+        rows: The runs, in the same order.
+        notes: Sentences on what was left out or joined.
+    """
+
+    grid: Grid
+    values: Array
+    cells: Array
+    seeds: Array
+    draws: Array
+    rows: pd.DataFrame
+    notes: tuple[str, ...] = ()
+
+    @property
+    def n_draws(self) -> int:
+        """Number of independent calibration draws."""
+        return len(np.unique(self.draws))
+
+    @property
+    def n_seeds(self) -> int:
+        """Number of replicates of the grid."""
+        return int(self.seeds.max()) + 1
+
+    @cached_property
+    def counts(self) -> Array:
+        """Number of runs in each replicate and cell, `(n_seeds, n_cells)`."""
+        counts = np.zeros((self.n_seeds, self.grid.n_cells), dtype=int)
+        np.add.at(counts, (self.seeds, self.cells), 1)
+        return counts
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every cell has a run of every seed."""
+        return bool((self.counts > 0).all())
+
+    @property
+    def n_cells_missing(self) -> int:
+        """Number of cells without a run."""
+        return int((self.counts.sum(axis=0) == 0).sum())
+
+    @property
+    def calibration(self) -> tuple[str, ...]:
+        """The factors of the grid that belong to the calibration configuration."""
+        return tuple(f for f in self.grid.factors if f in (*CALIBRATION, "calib_config"))
+
+    def cube(self, values: Array | None = None) -> Array:
+        """Returns mean values by replicate and cell, `(n_seeds, n_cells)`, of a complete panel.
+
+        Several search seeds on one draw are averaged: they are no replicates of the draw.
+
+        Args:
+            values: One value per run, `(n,)` or `(n, K)`; by default the panel's own. The K come first
+                in what is returned.
+        """
+        values = self.values if values is None else values
+        flat = self.seeds * self.grid.n_cells + self.cells
+        sums = np.zeros((self.n_seeds * self.grid.n_cells, *values.shape[1:]))
+        np.add.at(sums, flat, values)
+        means = sums / self.counts.reshape(-1, *[1] * (values.ndim - 1))
+        return np.moveaxis(means.reshape(self.n_seeds, self.grid.n_cells, *values.shape[1:]), (0, 1), (-2, -1))
+
+    @cached_property
+    def blocks(self) -> tuple[Array, ...]:
+        """The calibration draws of a complete panel, aligned so that they can be exchanged.
+
+        Returns:
+            One array `(m, c)` for every kind of draw: the places (seed × n_cells + cell) of the c
+            cells that were computed from each of m draws, in the same order for all.
+        """
+        frame = pd.DataFrame({"place": self.seeds * self.grid.n_cells + self.cells, "draw": self.draws})
+        for factor in FACTORS:
+            frame[factor] = pd.factorize(self.rows[factor], use_na_sentinel=False)[0]
+        frame = frame.drop_duplicates("place")
+        inner = [f for f in FACTORS if frame.groupby("draw")[f].nunique().max() > 1]
+        frame = frame.sort_values(["draw", *inner, "place"])
+        levels, places = frame[inner].to_numpy(), frame["place"].to_numpy()
+        ends = [*np.flatnonzero(np.diff(frame["draw"])) + 1, len(frame)]
+        by_kind: dict[bytes, list[Array]] = {}
+        for start, end in itertools.pairwise([0, *ends]):
+            by_kind.setdefault(levels[start:end].tobytes(), []).append(places[start:end])
+        return tuple(np.stack(places) for places in by_kind.values())
+
+
+def build_panel(runs: pd.DataFrame, response: pd.DataFrame | pd.Series, factors: Sequence[str] | None = None) -> Panel:
+    """Lays runs out on the grid of their factors.
+
+    Args:
+        runs: Runs as `load` returns them; dense ones are left out.
+        response: A value per run, or several, with the index of `runs`.
+        factors: The factors of the grid. By default all that vary; where not every combination of
+            the calibration factors exists, `calib_config` replaces them, and where not every
+            model has every budget, `condition` replaces these two.
+
+    Raises:
+        AnalysisError: The response is missing in half of the runs, a factor does not vary, one that varies is
+            left out, combinations are missing, or runs repeat each other.
+    """
+    pruned = runs[~runs["is_dense"]]
+    response = response.to_frame() if isinstance(response, pd.Series) else response
+    present = response.loc[pruned.index].notna().all(axis=1)
+    _check_present(present, str(response.columns[0]))
+    rows, notes = pruned[present], []
+    if not present.all():
+        notes.append(f"{(~present).sum()} of {len(present)} pruned runs lack the response and are left out.")
+    columns = {f: _codes(rows[f]) for f in FACTORS}
+    chosen = _choose(columns, factors, notes)
+    levels = {f: columns[f] if f in columns else _joint(rows, JOINT[f]) for f in chosen}
+    grid = Grid(chosen, tuple(names for _, names in levels.values()))
+    cells = np.zeros(len(rows), dtype=int)
+    for codes, names in levels.values():
+        cells = cells * len(names) + codes
+    draws = rows["calib_sample_id"] if rows["calib_sample_id"].notna().all() else rows["draw_id"]
+    panel = Panel(
+        grid=grid,
+        values=np.squeeze(response.loc[rows.index].to_numpy(float), axis=1) if response.shape[1] == 1 else
+        response.loc[rows.index].to_numpy(float),
+        cells=cells,
+        seeds=_codes(rows["calib_seed"])[0],
+        draws=pd.factorize(draws, use_na_sentinel=False)[0],
+        rows=rows,
+        notes=tuple(notes),
+    )  # fmt: skip
+    _check_repeats(panel)
+    return panel
+
+
+def alias_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """Returns the pairs of factors of which not every combination was run.
+
+    Returns:
+        `first`, `second`, `combinations` that exist and `of` how many; a pair with as many combinations as
+        the larger of the two has levels cannot be told apart.
+    """
+    pruned = runs[~runs["is_dense"]]
+    columns = {f: _codes(pruned[f]) for f in FACTORS}
+    varying = [f for f in FACTORS if len(columns[f][1]) > 1]
+    rows = []
+    for first, second in itertools.combinations(varying, 2):
+        (a, names_a), (b, names_b) = columns[first], columns[second]
+        existing, possible = len(set(zip(a.tolist(), b.tolist(), strict=True))), len(names_a) * len(names_b)
+        if existing < possible:
+            rows.append((first, second, existing, possible))
+    return pd.DataFrame(rows, columns=["first", "second", "combinations", "of"])
+
+
+def _check_present(present: pd.Series, name: str) -> None:
+    if present.empty:
+        raise AnalysisError("There is no pruned run to analyse; runs with budget=0 are only the reference.")
+    if 2 * present.sum() <= len(present):
+        raise AnalysisError(
+            f"The response {name} is missing in {(~present).sum()} of {len(present)} pruned runs; "
+            "choose runs that have it with where={...}, or another response."
+        )
+
+
+def _codes(column: pd.Series) -> tuple[Array, tuple[object, ...]]:
+    """Returns the level of each row as a number, and the levels in the column's order."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.cat.remove_unused_categories()
+        if not column.isna().any():
+            return column.cat.codes.to_numpy(int), tuple(column.cat.categories)
+    codes, levels = pd.factorize(column, sort=True, use_na_sentinel=False)
+    return codes, tuple("not stated" if pd.isna(level) else level for level in levels)
+
+
+def _joint(rows: pd.DataFrame, parts: Sequence[str]) -> tuple[Array, tuple[object, ...]]:
+    """Returns the factor whose levels are the combinations of other factors that exist."""
+    columns = [_codes(rows[f]) for f in parts]
+    varying = [(codes, names) for codes, names in columns if len(names) > 1] or columns[:1]
+    combinations, codes = np.unique(np.column_stack([c for c, _ in varying]), axis=0, return_inverse=True)
+    names = (" ".join(str(n[i]) for (_, n), i in zip(varying, row, strict=True)) for row in combinations)
+    return codes.ravel(), tuple(names)
+
+
+def _choose(
+    columns: dict[str, tuple[Array, tuple[object, ...]]], factors: Sequence[str] | None, notes: list[str]
+) -> tuple[str, ...]:
+    varying = [f for f in FACTORS if len(columns[f][1]) > 1]
+    if factors is None:
+        single = {f: names[0] for f, (_, names) in columns.items() if f not in varying}
+        notes += [f"{f} has a single level, {level}, and is no factor here." for f, level in single.items()]
+        chosen = _join_gaps(columns, varying, notes)
+    else:
+        chosen = _checked(columns, factors, varying)
+    if not chosen:
+        raise AnalysisError("No factor varies among these runs, so there is no variance to explain; run a grid.")
+    order = ("condition", "model", "budget", "calib_config", *FACTORS[2:])
+    return tuple(sorted(chosen, key=order.index))
+
+
+def _join_gaps(
+    columns: dict[str, tuple[Array, tuple[object, ...]]], varying: Sequence[str], notes: list[str]
+) -> list[str]:
+    chosen = list(varying)
+    for name, parts in JOINT.items():
+        group = [f for f in parts if f in varying]
+        missing = _missing_combinations(columns, group)
+        if missing:
+            chosen = [f for f in chosen if f not in group] + [name]
+            notes.append(
+                f"{missing} combinations of {' × '.join(group)} do not exist; {name} with the others is one factor."
+            )
+    return chosen
+
+
+def _checked(
+    columns: dict[str, tuple[Array, tuple[object, ...]]], factors: Sequence[str], varying: Sequence[str]
+) -> list[str]:
+    """Returns the factors that a user asked for, or says what is wrong with them."""
+    covered = {part for f in factors for part in JOINT.get(f, (f,))}
+    for factor in factors:
+        if factor not in (*FACTORS, *JOINT):
+            raise AnalysisError(unknown_name("factor", factor, (*FACTORS, *JOINT)))
+        if factor in FACTORS and factor not in varying:
+            raise AnalysisError(
+                f"The factor {factor} has a single level, {columns[factor][1][0]}, so nothing can be said about "
+                "it; leave it out, or run more levels of it."
+            )
+    if left_out := [f for f in varying if f not in covered]:
+        raise AnalysisError(
+            f"{', '.join(left_out)} varies among these runs but is not among the factors, and its effect would be "
+            "taken for noise; add it, or keep one level with where={...}."
+        )
+    for name, parts in JOINT.items():
+        group = [f for f in factors if f in parts]
+        if missing := _missing_combinations(columns, group):
+            raise AnalysisError(
+                f"{missing} combinations of {' × '.join(group)} have no run, so that interaction cannot be "
+                f"estimated; use the factor {name} in place of them, or run the missing ones."
+            )
+    return list(factors)
+
+
+def _missing_combinations(columns: dict[str, tuple[Array, tuple[object, ...]]], group: Sequence[str]) -> int:
+    if len(group) < 2:
+        return 0
+    existing = {tuple(row) for row in np.column_stack([columns[f][0] for f in group]).tolist()}
+    return int(np.prod([len(columns[f][1]) for f in group])) - len(existing)
+
+
+def _check_repeats(panel: Panel) -> None:
+    rows = panel.rows
+    key = pd.DataFrame({"cell": panel.cells, "seed": panel.seeds, "search": rows["search_seed"].fillna(-1).to_numpy()})
+    repeated = key.duplicated(keep=False).to_numpy()
+    if not repeated.any():
+        return
+    same = key[repeated].groupby(["cell", "seed", "search"]).ngroup().to_numpy()
+    differing = [
+        name
+        for name in ("eval_limit", "model_revision", "calib_sample_id", "device")
+        if name in rows and rows[repeated].groupby(same)[name].nunique(dropna=False).max() > 1
+    ]
+    raise AnalysisError(
+        f"{repeated.sum()} runs have the same factors and seeds as another; they differ in "
+        f"{', '.join(differing) or 'settings that are no factor'}; keep one of them with where={{...}}."
+    )
+
+
+def name_levels(levels: Sequence[object]) -> str:
+    """Returns the first few of many names."""
+    shown = ", ".join(map(str, levels[:MAX_NAMED]))
+    return shown if len(levels) <= MAX_NAMED else f"{shown} and {len(levels) - MAX_NAMED} more"

@@ -1,0 +1,136 @@
+"""Permutation tests that move whole calibration draws.
+
+Runs on one draw are not exchangeable with runs on another, so for calibration whole draws change places
+between configurations (within model, where each model has its own), and the configurations computed from one draw
+change places within it; for the search, searches change places within a draw, in all its cells
+at once. The statistic is the sum of squares of the terms in question, over all columns of the response.
+
+Source: own; for one factor it is PERMANOVA (Anderson 2001) on squared Euclidean distances.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from deprune.analysis.types import Array, Generator
+from deprune.analysis.variance.panel import CALIBRATION, CONDITION, SEARCH, Panel
+
+CHUNK = 128
+"""Permutations that are evaluated at once, to bound the memory."""
+
+
+def permutation_p(panel: Panel, effect: str, n: int, rng: Generator) -> float:
+    """Returns the p value of no effect of the calibration configuration or of the search.
+
+    Args:
+        panel: A complete panel; its response may be a vector.
+        effect: `calibration` or `search`.
+        n: Number of random permutations; when there are no more than that, all are tried and the
+            p value is exact.
+        rng: Source of the permutations.
+
+    Returns:
+        The p value; NaN where nothing can be exchanged.
+    """
+    if not panel.is_complete:
+        return math.nan
+    sources, exact = permutations(panel, effect, n, rng)
+    if len(sources) < 2 or (effect == "calibration" and panel.n_seeds < 2 and _draws_differ(panel)):
+        return math.nan
+    touched, avoided = ((SEARCH,), panel.calibration) if effect == "search" else (panel.calibration, (SEARCH,))
+    chosen = panel.grid.touching(touched, without=avoided)[panel.grid.term_of]
+    cube = panel.cube()
+    flat = cube.reshape(*cube.shape[:-2], -1)
+    statistic = np.concatenate(
+        [_sum_of_squares(panel, flat[..., sources[i : i + CHUNK]], chosen) for i in range(0, len(sources), CHUNK)]
+    )
+    observed = float(_sum_of_squares(panel, flat[..., np.arange(flat.shape[-1])[None]], chosen)[0])
+    # Sums in another order differ in the last digits; such permutations are ties.
+    as_large = int((statistic >= observed * (1 - 1e-9)).sum())
+    return as_large / len(sources) if exact else (as_large + 1) / (len(sources) + 1)
+
+
+def _sum_of_squares(panel: Panel, flat: Array, chosen: Array) -> Array:
+    cubes = flat.reshape(*flat.shape[:-1], panel.n_seeds, panel.grid.n_cells)
+    squares = (panel.grid.coefficients(cubes.mean(axis=-2))[..., chosen] ** 2).sum(axis=-1)
+    total: Array = squares.reshape(-1, squares.shape[-1]).sum(axis=0)
+    return total
+
+
+def _draws_differ(panel: Panel) -> bool:
+    """Whether some calibration factor is only compared between draws."""
+    return any(panel.rows.groupby(panel.draws)[f].nunique(dropna=False).max() == 1 for f in _varying(panel))
+
+
+def _varying(panel: Panel) -> list[str]:
+    return [f for f in CALIBRATION if panel.rows[f].nunique(dropna=False) > 1]
+
+
+def permutations(panel: Panel, effect: str, n: int, rng: Generator) -> tuple[Array, bool]:
+    """Returns where each place takes its value from, `(n, n_seeds · n_cells)`, and whether these are all."""
+    kinds = [(places, *_layout(panel, places, effect)) for places in panel.blocks]
+    sizes: list[int] = []
+    for _, inside, groups in kinds:
+        for group in groups:
+            sizes += [len(inside)] * len(group) + [len(group)] * (effect == "calibration")
+    orders, exact = orders_of(sizes, n, rng)
+    n_orders = len(orders[0]) if orders else 1
+    source = np.tile(np.arange(panel.n_seeds * panel.grid.n_cells), (n_orders, 1))
+    used = iter(orders)
+    for places, inside, groups in kinds:
+        for group in groups:
+            moved = np.stack([places[i][inside[next(used)]].reshape(n_orders, -1) for i in group], axis=1)
+            if effect == "calibration":
+                moved = np.take_along_axis(moved, next(used)[:, :, None], axis=1)
+            for position, i in enumerate(group):
+                source[:, places[i][inside].ravel()] = moved[:, position]
+    return source, exact
+
+
+def _layout(panel: Panel, places: Array, effect: str) -> tuple[Array, list[Array]]:
+    """Returns how the cells of a draw are exchanged, and which draws are.
+
+    Returns:
+        Columns of `places` by level that is exchanged and everything else, `(levels, rest)`, and the
+        groups of rows of `places` that may change places.
+    """
+    frame = panel.rows.assign(place=panel.seeds * panel.grid.n_cells + panel.cells).drop_duplicates("place")
+    frame = frame.set_index("place")
+    exchanged = [SEARCH] if effect == "search" else list(CALIBRATION)
+    rest = [f for f in (*CONDITION, *CALIBRATION, SEARCH) if f not in exchanged]
+    cells = frame.loc[places[0]]
+    level = cells.groupby(exchanged, observed=True, dropna=False).ngroup().to_numpy()
+    order = np.lexsort((cells.groupby(rest, observed=True, dropna=False).ngroup().to_numpy(), level))
+    counts = np.bincount(level)
+    # Configurations with different cells cannot be exchanged for one another.
+    inside = order.reshape(len(counts), -1) if np.ptp(counts) == 0 else order[None]
+    firsts = frame.loc[places[:, 0]]
+    own = [f for f in CONDITION if _is_constant(frame[f], places)]
+    keys = firsts.groupby(own, observed=True).ngroup().to_numpy() if own else np.zeros(len(places), dtype=int)
+    return inside, [np.flatnonzero(keys == k) for k in np.unique(keys)]
+
+
+def _is_constant(factor: pd.Series, places: Array) -> bool:
+    """Whether the factor has one level in each draw, a row of places."""
+    levels = pd.Series(pd.factorize(factor)[0], index=factor.index).reindex(range(places.max() + 1)).to_numpy()[places]
+    return bool((levels == levels[:, :1]).all())
+
+
+def orders_of(sizes: Sequence[int], n: int, rng: Generator) -> tuple[list[Array], bool]:
+    """Returns orders of each of some sets, `(n, size)` each; all combinations where these are at most n."""
+    if math.prod(math.factorial(size) for size in sizes) <= n:
+        every = itertools.product(*(itertools.permutations(range(size)) for size in sizes))
+        return [np.array(orders) for orders in zip(*every, strict=True)], True
+    return [rng.permuted(np.tile(np.arange(size), (n, 1)), axis=1) for size in sizes], False
+
+
+def permutation_tests(panel: Panel, n: int, rng: Generator) -> pd.DataFrame:
+    """Returns both tests as a table: `effect`, `p`, and the number of independent `draws`."""
+    effects = ["calibration"] * bool(panel.calibration) + ["search"] * (SEARCH in panel.grid.factors)
+    rows = [(effect, permutation_p(panel, effect, n, rng), panel.n_draws) for effect in effects]
+    return pd.DataFrame(rows, columns=["effect", "p", "draws"])

@@ -1,1 +1,0 @@
-"""Calibration sets: corpora, seeded draws from them, and token windows."""

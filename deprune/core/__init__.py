@@ -1,0 +1,1 @@
+"""What everything else is built on: errors, subsets of blocks, fingerprints, files, signals."""

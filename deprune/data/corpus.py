@@ -1,0 +1,100 @@
+"""What a corpus is: documents or multiple-choice items, of which calibration sets are drawn."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from omegaconf import OmegaConf
+
+from deprune.core.build import build_target
+from deprune.core.errors import ConfigError
+from deprune.data.hub import DataSet
+
+
+@dataclass(frozen=True)
+class Item:
+    """A multiple-choice item.
+
+    Attributes:
+        choices: What precedes each choice, and the text of the choice; most often all contexts are the same.
+        answer: Index of the right choice.
+    """
+
+    choices: tuple[tuple[str, str], ...]
+    answer: int
+
+    @property
+    def text(self) -> str:
+        """The item with its right choice, as plain text."""
+        return "".join(self.choices[self.answer])
+
+
+class Corpus(ABC):
+    """A finite, ordered collection of documents; the plug-in point of `conf/calib`.
+
+    Attributes:
+        has_items: Whether the documents are multiple-choice items as well.
+    """
+
+    has_items: ClassVar[bool] = False
+
+    @abstractmethod
+    def documents(self) -> Sequence[str]:
+        """Returns all documents, always in the same order.
+
+        Raises:
+            DataError: The documents cannot be had.
+        """
+
+    @abstractmethod
+    def identity(self) -> dict[str, Any]:
+        """Returns what determines the documents, without paths of this machine."""
+
+    def data_sets(self) -> Sequence[DataSet]:
+        """Returns the data sets on the Hub that the documents come from, without reading them."""
+        return ()
+
+    def items(self) -> Sequence[Item]:
+        """Returns the documents as items.
+
+        Raises:
+            ConfigError: They are none.
+            DataError: They cannot be had.
+        """
+        raise ConfigError(f"The corpus {type(self).__name__} holds text, not multiple-choice items.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibConfig:
+    """A calibration configuration.
+
+    Attributes:
+        name: The corpus in records, tables and plots.
+        corpus: Where the documents come from.
+        n_samples: Number of token windows, or of items.
+        seq_len: Length of a window [tokens]; by default the model's context, at most 2,048. Longer items are left out.
+        seed: Seed of the draw; independent of the seed of the search.
+    """
+
+    name: str
+    corpus: Corpus
+    n_samples: int
+    seq_len: int | None
+    seed: int
+
+
+COMMON = ("name", "n_samples", "seq_len", "seed")
+"""Keys of a calibration configuration that are not the corpus's own."""
+
+
+def corpus_of(calib: Any) -> Corpus:
+    """Builds the corpus of a calibration configuration.
+
+    Raises:
+        ConfigError: As `build_target`.
+    """
+    source = OmegaConf.masked_copy(calib, [str(k) for k in calib if k not in ("defaults", *COMMON)])
+    return build_target(source, Corpus, "calib", also=COMMON)

@@ -1,0 +1,166 @@
+"""Seeded draws of calibration samples from a corpus.
+
+A draw is an order of the corpus's documents. Of n and m samples drawn alike, the first n are the same.
+
+Token windows: documents are taken in that order, each ended by the tokenizer's end token, until
+they fill a window; a long document fills several. What is then left of the last document is
+dropped, so that a window starts with a document, or goes on with one that filled the window before.
+
+Items: the first of the order that are not longer than a window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from deprune.core.errors import DataError
+from deprune.core.fingerprint import digest_of, digest_of_bytes
+from deprune.core.randomness import generator
+from deprune.data.corpora import RandomTokens
+from deprune.data.corpus import CalibConfig, Item
+from deprune.data.layout import ItemShape, ItemTokens, lay_out, tokenize_item
+from deprune.data.samples import CalibrationSet, SampleBatch
+
+N_IDENTIFYING = 1024
+"""Number of documents, first in the draw's order, that identify a draw and give its items their shape."""
+
+
+@lru_cache(maxsize=4)
+def draw_windows(calib: CalibConfig, seq_len: int, tokenizer: PreTrainedTokenizerBase, model: str) -> CalibrationSet:
+    """Draws a calibration set of token windows.
+
+    Every model gets a draw of its own (its name enters the seed), which makes the draws of a
+    sweep independent replicates across models as well.
+
+    Args:
+        calib: The configuration.
+        seq_len: Length of a window [tokens].
+        tokenizer: Tokenizer of the model; where it starts texts with a token, so does each window.
+        model: The model's name in records.
+
+    Raises:
+        DataError: The corpus holds too few tokens, or cannot be had.
+    """
+    rng = _generator(calib, model)
+    if isinstance(calib.corpus, RandomTokens):
+        ids_RT = torch.from_numpy(_random_windows(calib.n_samples, seq_len, tokenizer, rng))
+        sample_id = digest_of([calib.name, calib.seed, model])
+    else:
+        documents = calib.corpus.documents()
+        order = rng.permutation(len(documents))
+        ids_RT = torch.tensor(_first_windows(calib, documents, order, tokenizer, seq_len))
+        sample_id = digest_of_bytes(documents[int(i)].encode() for i in order[:N_IDENTIFYING])
+    return CalibrationSet(ids_RT, sample_id, digest_of_bytes([ids_RT.numpy().tobytes()]))
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnItems:
+    """Items of a draw, before it is known which layout the model allows.
+
+    Attributes:
+        items: The items.
+        tokens: Their tokens.
+        identifying: The tokens of the first items of the draw, however few are used.
+        sample_id: Identity of the draw.
+    """
+
+    items: Sequence[Item]
+    tokens: Sequence[ItemTokens]
+    identifying: Sequence[ItemTokens]
+    sample_id: str
+
+    def laid_out(self, shared: bool) -> CalibrationSet:
+        """Returns the calibration set in one of the two layouts."""
+        ids_RT, answers = lay_out(self.tokens, ItemShape.fitting(self.identifying, shared), shared)
+        tensors = SampleBatch(ids_RT, answers).tensors()
+        return CalibrationSet(ids_RT, self.sample_id, digest_of_bytes(t.numpy().tobytes() for t in tensors), answers)
+
+
+@lru_cache(maxsize=4)
+def draw_items(calib: CalibConfig, seq_len: int, tokenizer: PreTrainedTokenizerBase, model: str) -> DrawnItems:
+    """Draws items; see `draw_windows` for the arguments.
+
+    Raises:
+        DataError: There are too few items that are short enough, or they cannot be had.
+    """
+    items = calib.corpus.items()
+    order = _generator(calib, model).permutation(len(items))
+    sample_id = digest_of_bytes(items[int(i)].text.encode() for i in order[:N_IDENTIFYING])
+    taken: list[Item] = []
+    drawn: list[ItemTokens] = []
+    for item in (items[int(index)] for index in order):
+        tokens = tokenize_item(item, tokenizer)
+        if tokens is not None and tokens.n_tokens <= seq_len:
+            taken.append(item)
+            drawn.append(tokens)
+        if len(drawn) >= max(N_IDENTIFYING, calib.n_samples):
+            break
+    n = calib.n_samples
+    if len(drawn) < n:
+        raise DataError(
+            f"The corpus {calib.name} holds {len(drawn)} items of at most {seq_len} tokens, but "
+            f"calib.n_samples={n} were asked for; lower calib.n_samples or raise calib.seq_len."
+        )
+    return DrawnItems(taken[:n], drawn[:n], drawn[:N_IDENTIFYING], sample_id)
+
+
+def _generator(calib: CalibConfig, model: str) -> np.random.Generator:
+    return generator(calib.seed, "calibration", calib.name, model)
+
+
+def _random_windows(
+    n_samples: int, seq_len: int, tokenizer: PreTrainedTokenizerBase, rng: np.random.Generator
+) -> np.ndarray:
+    prefix = start_tokens(tokenizer)
+    ordinary = np.setdiff1d(np.arange(len(tokenizer)), tokenizer.all_special_ids)
+    windows = rng.choice(ordinary, size=(n_samples, seq_len))
+    windows[:, : len(prefix)] = prefix
+    return windows
+
+
+def _first_windows(
+    calib: CalibConfig,
+    documents: Sequence[str],
+    order: np.ndarray,
+    tokenizer: PreTrainedTokenizerBase,
+    seq_len: int,
+) -> list[list[int]]:
+    windows: list[list[int]] = []
+    for window in windows_of(documents, order, tokenizer, seq_len):
+        windows.append(window)
+        if len(windows) == calib.n_samples:
+            return windows
+    raise DataError(
+        f"The corpus {calib.name} holds {len(windows)} windows of {seq_len} tokens, but "
+        f"calib.n_samples={calib.n_samples} were asked for; lower calib.n_samples to at most "
+        f"{len(windows)}, shorten calib.seq_len, or take a larger corpus."
+    )
+
+
+def windows_of(
+    documents: Sequence[str], order: Iterable[int], tokenizer: PreTrainedTokenizerBase, seq_len: int
+) -> Iterator[list[int]]:
+    """Yields token windows of documents taken in some order, cut as the head of this module says."""
+    prefix = start_tokens(tokenizer)
+    end = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
+    fresh = seq_len - len(prefix)
+    pending: list[int] = []
+    for index in order:
+        # Long documents are meant to exceed the context here; they are cut below.
+        pending += tokenizer.encode(documents[int(index)], add_special_tokens=False, verbose=False) + end
+        if len(pending) >= fresh:
+            for start in range(0, len(pending) - fresh + 1, fresh):
+                yield prefix + pending[start : start + fresh]
+            pending = []
+
+
+def start_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Returns the token with which the tokenizer starts every text, in a list, or an empty list."""
+    start = tokenizer.encode("a")[:1]
+    return start if start == [tokenizer.bos_token_id] else []

@@ -1,0 +1,133 @@
+"""Access to the Hub: is it there, and what do its errors mean for the user?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from deprune.core.errors import DataError
+
+WAYS_OUT = (
+    "connect this machine to the network, set HF_ENDPOINT to a mirror that it can reach, or set "
+    "HF_HUB_OFFLINE=1 if an earlier run or deprune.prefetch has filled the local cache"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSet:
+    """A data set on the Hub, as `datasets.load_dataset` is asked for it.
+
+    Attributes:
+        path: The repository, `owner/name`.
+        config: Its configuration, where it has several.
+        revision: Branch, tag or commit; by default the newest.
+        file: A file of the repository to read instead of all of them.
+    """
+
+    path: str
+    config: str | None = None
+    revision: str | None = None
+    file: str | None = None
+
+
+def require_hub(wanted: str, alternative: str) -> None:
+    """Makes sure that the Hub answers, before a library spends minutes on finding out.
+
+    Args:
+        wanted: What kind of thing is needed from the Hub, for the message; jobs that lack the
+            same kind of thing give the same message, which is then shown once.
+        alternative: Overrides that need no Hub, for the message.
+
+    Raises:
+        DataError: The Hub does not answer and offline mode was not asked for.
+    """
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE or _answers(constants.ENDPOINT):
+        return
+    raise DataError(
+        f"The Hub at {constants.ENDPOINT} does not answer, and {wanted} must come from it: {WAYS_OUT}, "
+        f"or use {alternative}."
+    )
+
+
+@cache
+def _answers(endpoint: str) -> bool:
+    """Tries three times; any answer counts, an error page too, for the clients retry those."""
+    import httpx
+
+    for pause in (0.5, 1.5, None):
+        try:
+            httpx.head(endpoint, timeout=8)
+            return True
+        except httpx.HTTPError:
+            if pause:
+                time.sleep(pause)
+    return False
+
+
+@contextmanager
+def hub_errors(wanted: str) -> Iterator[None]:
+    """Turns the errors of the Hub's clients into one sentence about what was wanted.
+
+    Raises:
+        DataError: The Hub refused, does not have it, or could not be reached.
+    """
+    try:
+        yield
+    except Exception as error:
+        for cause in _causes(error):
+            reason = _reason(cause)
+            if reason:
+                raise DataError(f"The {wanted} cannot be had: {reason}.") from error
+        raise
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _reason(error: BaseException) -> str | None:
+    """Returns what an error of the Hub's clients means, or None where it is not one of theirs.
+
+    They are told apart by name: two libraries raise them, and httpx a third kind.
+    """
+    from huggingface_hub import constants
+
+    kind, text = type(error).__name__, str(error)
+    if kind == "GatedRepoError" or "is a gated dataset" in text:
+        return "it is gated; ask for access on its page, then set HF_TOKEN to a token of yours or run `hf auth login`"
+    if kind in ("RepositoryNotFoundError", "DatasetNotFoundError"):
+        return (
+            f"there is no such public repository at {constants.ENDPOINT}; check its name, or set "
+            "HF_TOKEN if it is private"
+        )
+    if kind == "RevisionNotFoundError":
+        return "there is no such revision of it; check the name of the branch, tag or commit"
+    if kind == "HFValidationError":
+        return "this is neither a folder nor the name of a repository (owner/name)"
+    if kind in ("EntryNotFoundError", "RemoteEntryNotFoundError", "DataFilesNotFoundError"):
+        return f"its repository lacks a file that is needed ({text.splitlines()[0]})"
+    if kind in ("LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError", "ConnectionError"):
+        offline = (
+            "HF_HUB_OFFLINE is set and it is not in the local cache"
+            if constants.HF_HUB_OFFLINE
+            else "the connection to the Hub failed"
+        )
+        return f"{offline}; {WAYS_OUT}"
+    return None
+
+
+def pinned_revision(repository: str, revision: str | None, file: str) -> str:
+    """Returns the commit that a revision of a model repository stands for, offline too."""
+    from huggingface_hub import hf_hub_download
+
+    path = Path(hf_hub_download(repository, file, revision=revision))
+    parts = path.parts
+    return parts[parts.index("snapshots") + 1]

@@ -1,0 +1,151 @@
+"""The corpora of multiple-choice items: the study's, any lm-eval task's, and the embedded ones."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any, ClassVar
+
+from deprune.core.errors import ConfigError, DataError
+from deprune.core.suggestions import unknown_name
+from deprune.data.corpora import hub_rows
+from deprune.data.corpus import Corpus, Item
+from deprune.data.hub import DataSet
+from deprune.data.tasks import data_sets_of, training_items
+from deprune.embedded import task_items as embedded
+
+ANSWER_PREFIX = "the correct answer is"
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstructionItems(Corpus):
+    """Instructions that name the allowed answers, and "the correct answer is …": Commonsense-170k.
+
+    The wrong choices are the other answers of the line "Answer format: solution1/solution2".
+    Rows without such a line, or whose answer it does not name, are left out.
+
+    Source: the study's discriminative calibration data (arXiv:2604.24938); LLM-Adapters (arXiv:2304.01933).
+
+    Attributes:
+        path: The data set on the Hub, with columns `instruction` and `answer`.
+        split: The split to draw from.
+        revision: Branch, tag or commit; by default the newest.
+    """
+
+    has_items: ClassVar[bool] = True
+
+    path: str
+    split: str = "train"
+    revision: str | None = None
+
+    def documents(self) -> Sequence[str]:
+        """Returns the items with their right answers as text."""
+        return [item.text for item in self.items()]
+
+    def items(self) -> Sequence[Item]:
+        """Returns the items in the order of the rows."""
+        return _instruction_items(self)
+
+    def identity(self) -> dict[str, Any]:
+        """Returns all fields, which name the data completely."""
+        return asdict(self)
+
+    def data_sets(self) -> Sequence[DataSet]:
+        """Returns the data set."""
+        return (DataSet(path=self.path, revision=self.revision),)
+
+
+@lru_cache(maxsize=2)
+def _instruction_items(corpus: InstructionItems) -> list[Item]:
+    rows = hub_rows(corpus.data_sets()[0], corpus.split)
+    for column in ("instruction", "answer"):
+        if column not in rows.column_names:
+            raise ConfigError(f"The data set {corpus.path} has no column '{column}', which calib.path must have.")
+    pairs = zip(rows["instruction"], rows["answer"], strict=True)
+    items = [item for instruction, answer in pairs if (item := _parse_instruction(instruction, answer))]
+    if not items:
+        raise DataError(f"No instruction of {corpus.path} names its allowed answers; give another data set.")
+    return items
+
+
+def _parse_instruction(instruction: str, answer: str) -> Item | None:
+    found = re.search(r"Answer format:\s*([^\n]+?)\s*$", instruction)
+    labels = found.group(1).split("/") if found else []
+    if answer not in labels or len(labels) < 2:
+        return None
+    context = f"{instruction}\n\n{ANSWER_PREFIX}"
+    return Item(tuple((context, f" {label}") for label in labels), labels.index(answer))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskItems(Corpus):
+    """The training split of any multiple-choice task of lm-eval, with the texts that lm-eval scores.
+
+    Attributes:
+        task: The task's name.
+    """
+
+    has_items: ClassVar[bool] = True
+
+    task: str
+
+    def documents(self) -> Sequence[str]:
+        """Returns the items with their right answers as text."""
+        return [item.text for item in self.items()]
+
+    def items(self) -> Sequence[Item]:
+        """Returns the items of the training split."""
+        return training_items(self.task)
+
+    def identity(self) -> dict[str, Any]:
+        """Returns the task and its split."""
+        return {"task": self.task, "split": "train"}
+
+    def data_sets(self) -> Sequence[DataSet]:
+        """Returns the data set of the task, with all its splits."""
+        return data_sets_of(self.task)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddedItems(Corpus):
+    """Training items of the embedded tasks, the same number of each, in turn.
+
+    Attributes:
+        tasks: Names of embedded tasks.
+        n_items: Number of items of each task.
+    """
+
+    has_items: ClassVar[bool] = True
+
+    tasks: tuple[str, ...]
+    n_items: int = 300
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tasks", tuple(self.tasks))
+        for task in self.tasks:
+            if task not in embedded.WRITERS:
+                raise ConfigError(unknown_name("embedded task", task, embedded.WRITERS))
+
+    def documents(self) -> Sequence[str]:
+        """Returns the items with their right answers as text."""
+        return [item.text for item in self.items()]
+
+    def items(self) -> Sequence[Item]:
+        """Returns the items."""
+        return _embedded_items(self)
+
+    def identity(self) -> dict[str, Any]:
+        """Returns the names of the tasks and the number of items."""
+        return {"tasks": list(self.tasks), "n_items": self.n_items}
+
+
+@lru_cache(maxsize=4)
+def _embedded_items(corpus: EmbeddedItems) -> list[Item]:
+    streams = [itertools.islice(embedded.items(task, "train"), corpus.n_items) for task in corpus.tasks]
+    return [
+        Item(tuple((item.context, f" {choice}") for choice in item.choices), item.answer)
+        for item in itertools.chain.from_iterable(zip(*streams, strict=True))
+    ]

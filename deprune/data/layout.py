@@ -1,0 +1,132 @@
+"""Token layouts of multiple-choice items.
+
+Where the model allows it, an item is one row, in which its choices follow their common context and do
+not see one another (shared layout); the context then goes through the model once. Else each choice is a row
+of its own. Which of the two it is, is tried on the model and not known by name.
+
+Shapes: as in `deprune.data.samples`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from deprune.data.corpus import Item
+from deprune.data.samples import AnswerTokens
+
+
+@dataclass(frozen=True)
+class ItemTokens:
+    """The tokens of one item.
+
+    Attributes:
+        shared: The tokens with which all choices begin.
+        rests: What follows for each choice: further context, then the text of the choice.
+        n_scored: For each choice, the number of tokens of its text: the last of its rest.
+        answer: Index of the right choice.
+    """
+
+    shared: tuple[int, ...]
+    rests: tuple[tuple[int, ...], ...]
+    n_scored: tuple[int, ...]
+    answer: int
+
+    @property
+    def n_tokens(self) -> int:
+        """Number of tokens in the shared layout."""
+        return len(self.shared) + sum(map(len, self.rests))
+
+
+def tokenize_item(item: Item, tokenizer: PreTrainedTokenizerBase) -> ItemTokens | None:
+    """Returns the tokens of an item as lm-eval makes them, or None where a choice has none of its own.
+
+    A context and a choice are tokenized together; the choice is what then follows the tokens of the
+    context alone. An empty context is the end-of-text or start token.
+    """
+    rows, n_scored = [], []
+    for context, choice in item.choices:
+        n_spaces = len(context) - len(context.rstrip())
+        head, tail = (context[:-n_spaces], context[-n_spaces:] + choice) if n_spaces else (context, choice)
+        if head:
+            context_ids = tokenizer.encode(head)
+            choice_ids = tokenizer.encode(head + tail)[len(context_ids) :]
+        else:
+            start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+            context_ids, choice_ids = [start], tokenizer.encode(tail, add_special_tokens=False)
+        rows.append(context_ids + choice_ids)
+        n_scored.append(len(choice_ids))
+    if not all(n_scored) or len(rows) < 2:
+        return None
+    n_shared = min(_n_common(rows), *(len(row) - n for row, n in zip(rows, n_scored, strict=True)))
+    shared, rests = rows[0][:n_shared], [row[n_shared:] for row in rows]
+    return ItemTokens(tuple(shared), tuple(map(tuple, rests)), tuple(n_scored), item.answer)
+
+
+def _n_common(rows: Sequence[Sequence[int]]) -> int:
+    columns = zip(*rows, strict=False)  # as far as the shortest goes
+    return next((n for n, tokens in enumerate(columns) if len(set(tokens)) > 1), min(map(len, rows)))
+
+
+@dataclass(frozen=True)
+class ItemShape:
+    """Sizes to which all items of a draw are filled up, so that an item's loss does not depend on its company.
+
+    Attributes:
+        length: Number of tokens of a row.
+        n_scored: Number of scored tokens of an item.
+        n_choices: Number of choices.
+    """
+
+    length: int
+    n_scored: int
+    n_choices: int
+
+    @classmethod
+    def fitting(cls, items: Sequence[ItemTokens], shared: bool) -> ItemShape:
+        """Returns the least sizes that hold some items."""
+        return cls(
+            max(t.n_tokens if shared else len(t.shared) + max(map(len, t.rests)) for t in items),
+            max(sum(t.n_scored) for t in items),
+            max(len(t.rests) for t in items),
+        )
+
+
+def lay_out(items: Sequence[ItemTokens], shape: ItemShape, shared: bool) -> tuple[torch.Tensor, AnswerTokens]:
+    """Returns the token ids `(R, T)` of items, and what is scored of them.
+
+    Args:
+        items: The items.
+        shape: Sizes to fill up to.
+        shared: Let the choices of an item share one row.
+    """
+    rows_per_item = 1 if shared else shape.n_choices
+    ids_RT = torch.zeros(len(items) * rows_per_item, shape.length, dtype=torch.long)
+    segments_RT, positions_RT = torch.full_like(ids_RT, -2), torch.zeros_like(ids_RT)
+    sources_BP = torch.zeros(len(items), shape.n_scored, dtype=torch.long)
+    targets_BP, choices_BP = torch.zeros_like(sources_BP), torch.full_like(sources_BP, -1)
+    for b, item in enumerate(items):
+        n_shared, column = len(item.shared), 0
+        stop = n_shared
+        for c, (rest, n_scored) in enumerate(zip(item.rests, item.n_scored, strict=True)):
+            row = b * rows_per_item + (0 if shared else c)
+            start = stop if shared else n_shared
+            stop = start + len(rest)
+            ids_RT[row, :n_shared], ids_RT[row, start:stop] = torch.tensor(item.shared), torch.tensor(rest)
+            segments_RT[row, :n_shared], segments_RT[row, start:stop] = -1, c
+            positions_RT[row, :n_shared] = torch.arange(n_shared)
+            positions_RT[row, start:stop] = torch.arange(n_shared, n_shared + len(rest))
+            offset = 0 if shared else c * shape.length
+            # The first token of a rest is predicted at the last shared one, any other at its predecessor.
+            predecessors = [n_shared - 1, *range(start, stop - 1)]
+            scored = slice(column, column + n_scored)
+            sources_BP[b, scored] = torch.tensor(predecessors[-n_scored:]) + offset
+            targets_BP[b, scored] = torch.tensor(rest[-n_scored:])
+            choices_BP[b, scored] = c
+            column += n_scored
+    answers_B = torch.tensor([item.answer for item in items])
+    positions = positions_RT if shared else None
+    return ids_RT, AnswerTokens(sources_BP, targets_BP, choices_BP, answers_B, segments_RT, positions)

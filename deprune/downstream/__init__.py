@@ -1,0 +1,1 @@
+"""Scorers: what a pruned model is worth, as rows of metrics."""

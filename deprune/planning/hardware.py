@@ -1,0 +1,174 @@
+"""Seconds and bytes of the pieces of a job, computed from a device's datasheet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from deprune.core.errors import ConfigError
+from deprune.core.subset import BlockSubset
+from deprune.evaluator.memory import MOST_SAMPLES, SHARE, sample_bytes
+from deprune.objective.base import MAX_LOGITS
+from deprune.planning.architecture import Architecture
+from deprune.planning.sizes import EvalSize, SampleSize
+from deprune.run.config import RunConfig
+from deprune.run.identity import ResolvedRun
+
+UTILISATION = 0.5
+"""Share of a device's rate that large matrix products and attention reach together; assumed."""
+
+BLOCK_SECONDS, HEAD_SECONDS = 1.5e-4, 3e-4
+"""Least time of a block and of the head, however small: that of Python; rounded from runs on one core of a server."""
+
+READING = 1e9
+"""Rate at which weights are read from a shared file system [byte/s]; assumed."""
+
+REQUEST_SECONDS = 0.7e-3
+"""Time of lm-eval and the tokenizer for one request, beside the model; rounded from the same runs."""
+
+JOB_SECONDS = 0.4
+"""Time to compose, check and record a job, without tracking; likewise."""
+
+START_SECONDS = 6.0
+"""Time to start a process and import the libraries; likewise."""
+
+FINE, HALF = 4, 2
+"""Bytes of a float32, and of a bfloat16 or float16."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One job with all that its cost depends on."""
+
+    config: RunConfig
+    run: ResolvedRun
+    architecture: Architecture
+    sample: SampleSize
+    evaluation: EvalSize
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a number."""
+        return FINE if self.run.dtype == "float32" else HALF
+
+    @property
+    def weights(self) -> int:
+        """Bytes of the weights."""
+        return self.architecture.parameters * self.itemsize
+
+    def batch_size(self, memory: float) -> int:
+        """Returns the number of samples that go through a block at once, as the evaluator chooses it."""
+        if self.config.evaluator.batch_size is not None:
+            return self.config.evaluator.batch_size
+        fitting = max(1, int(SHARE * (memory - self.weights) / self._sample_bytes()))
+        return min(MOST_SAMPLES, 1 << (fitting.bit_length() - 1))
+
+    def memory(self, batch_size: int) -> float:
+        """Returns the bytes that the device needs: weights, and the larger of searching and scoring."""
+        searching = batch_size * self._sample_bytes() + MAX_LOGITS * FINE * 2
+        logits = self.config.eval.batch_size * self.evaluation.n_longest * self.architecture.vocabulary
+        return self.weights + max(searching, logits * (self.itemsize + FINE))
+
+    def _sample_bytes(self) -> int:
+        return sample_bytes(self.run.space.n_blocks, self.architecture.width, self.itemsize, self.sample.n_tokens)
+
+
+class Rates(Protocol):
+    """Seconds of the pieces of a job."""
+
+    @property
+    def memory(self) -> float:
+        """Memory of the device [byte]."""
+
+    @property
+    def price(self) -> float:
+        """Price of an hour [USD]; 0 where it is not known."""
+
+    @property
+    def title(self) -> str:
+        """The device, in words."""
+
+    def loading(self, job: Planned) -> float:
+        """Returns the seconds of loading the model."""
+
+    def drawing(self, job: Planned) -> float:
+        """Returns the seconds of a calibration draw."""
+
+    def passes(self, job: Planned, batch_size: int) -> tuple[float, float]:
+        """Returns the seconds of one block, and of the head, on one batch of calibration samples."""
+
+    def choosing(self, job: Planned) -> float:
+        """Returns the seconds of the search itself, without any evaluation."""
+
+    def scoring(self, job: Planned, subset: BlockSubset) -> float:
+        """Returns the seconds of the downstream evaluation of one pruned model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hardware:
+    """A device by its datasheet; the `Rates` of a forecast.
+
+    Attributes:
+        name: The device.
+        half_flops: Rate of products of bfloat16 or float16 matrices, without sparsity [FLOP/s].
+        float_flops: Rate of products of float32 matrices [FLOP/s].
+        bandwidth: Rate of its memory [byte/s].
+        memory: Its memory [byte].
+        price: Of an hour [USD].
+    """
+
+    name: str
+    half_flops: float
+    float_flops: float
+    bandwidth: float
+    memory: float
+    price: float
+
+    def __post_init__(self) -> None:
+        for key in ("half_flops", "float_flops", "bandwidth", "memory"):
+            if not getattr(self, key) > 0:
+                raise ConfigError(f"The value of 'hardware.{key}' is {getattr(self, key)}, but must be above 0.")
+
+    @property
+    def title(self) -> str:
+        """The device, in words."""
+        return f"one {self.name}"
+
+    def loading(self, job: Planned) -> float:
+        """Returns the time to read the weights."""
+        return job.weights / READING
+
+    def drawing(self, job: Planned) -> float:
+        """Returns nothing: tokenizing some hundred thousand tokens takes part of a second."""
+        return 0.0
+
+    def passes(self, job: Planned, batch_size: int) -> tuple[float, float]:
+        """Returns the larger of the times for operations and for reading the weights."""
+        of, n_tokens = job.architecture, job.sample.n_tokens
+        block = max(
+            batch_size * of.block_flops(n_tokens) / self._rate(job),
+            of.block_parameters * of.active_share * job.itemsize / self.bandwidth,
+            BLOCK_SECONDS,
+        )
+        head = max(
+            of.head_flops(batch_size * job.sample.n_scored) / self._rate(job),
+            of.vocabulary * of.width * job.itemsize / self.bandwidth,
+            HEAD_SECONDS,
+        )
+        return block, head
+
+    def choosing(self, job: Planned) -> float:
+        """Returns nothing: beside a model that is worth a plan, choosing takes no time."""
+        return 0.0
+
+    def scoring(self, job: Planned, subset: BlockSubset) -> float:
+        """Returns the time of the operations, and of lm-eval itself."""
+        of, size, kept = job.architecture, job.evaluation, len(subset.kept)
+        length = max(1, size.n_tokens // max(1, size.n_requests))
+        flops = size.n_requests * (kept * of.block_flops(length) + of.head_flops(length))
+        window = min(2048, of.facts.context or 2048)
+        flops += size.n_windows * (kept * of.block_flops(window) + of.head_flops(window))
+        return flops / self._rate(job) + size.n_requests * REQUEST_SECONDS
+
+    def _rate(self, job: Planned) -> float:
+        return UTILISATION * (self.float_flops if job.run.dtype == "float32" else self.half_flops)

@@ -1,0 +1,119 @@
+"""What every command shares: the configuration's folder and errors in one sentence."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from deprune.core.build import CONF_DIR
+from deprune.core.errors import DepruneError
+from deprune.core.interruption import Interrupted, interruptible
+from deprune.core.redaction import redact
+from deprune.core.suggestions import unknown_name
+from deprune.run.workers import missing_launcher
+
+GROUPS = ("model", "calib", "objective", "search", "eval", "tracking")
+
+TRACEBACKS = "DEPRUNE_TRACEBACKS"
+"""Environment variable that hands the user's HYDRA_FULL_ERROR on to the jobs' processes."""
+
+
+def wants_tracebacks() -> bool:
+    """Whether the user asked for tracebacks with HYDRA_FULL_ERROR=1."""
+    return os.environ.get(TRACEBACKS) == "1"
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Prints the errors of a command as one sentence and exits with 1, or with 128 + n at signal n; no traceback.
+
+    Hydra would print a traceback of its own and exit. Asked for full errors it raises them,
+    so that is what it is told, and what the user asked for is kept in another variable.
+    """
+    os.environ.setdefault(TRACEBACKS, os.environ.get("HYDRA_FULL_ERROR", "0"))
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    logging.raiseExceptions = wants_tracebacks()  # a log file on a full disk is no reason for tracebacks
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if not sys.stderr.isatty():
+        for variable in ("TQDM_DISABLE", "HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
+            os.environ.setdefault(variable, "1")
+    try:
+        with interruptible():
+            yield
+    except Interrupted as stop:
+        print(f"{stop}: what was finished is kept, and the same command goes on from there.", file=sys.stderr)
+        sys.exit(stop.exit_code)
+    except Exception as error:
+        if wants_tracebacks():
+            raise
+        print(f"Error: {explain(error)}", file=sys.stderr)
+        sys.exit(1)
+
+
+def explain(error: BaseException) -> str:
+    """Returns what went wrong and what to do, in one sentence where the user can mend it, without secrets."""
+    return redact(_explanation(error))
+
+
+def _explanation(error: BaseException) -> str:
+    if isinstance(error, DepruneError):
+        return str(error)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return _explain_override(error)
+    if missing := missing_launcher(str(error)):
+        return missing
+    cause = error.__cause__ if isinstance(error.__cause__, OSError) else error  # logging wraps the log file's
+    if isinstance(cause, OSError) and cause.filename:
+        return f"{cause.filename} cannot be used: {cause.strerror}; choose another folder with results_dir=<folder>."
+    first = (str(error).strip().splitlines() or ["no reason given"])[0]
+    return f"{type(error).__name__}: {first} (set HYDRA_FULL_ERROR=1 to see where)"
+
+
+def _explain_override(error: BaseException) -> str:
+    """Returns the sentence for an override that does not fit the configuration."""
+    if isinstance(error, MissingMandatoryValue):
+        return f"The key '{error.full_key}' needs a value; give one with {error.full_key}=<value>."
+    text = "\n".join(str(e) for e in (error, error.__cause__) if e)
+    if found := re.search(r"Could not find '([\w/]+)/([^'/]*)'", text):
+        group, option = found.groups()
+        return unknown_name(group, option, _options(group))
+    if found := re.search(r"Could not override '([^']*)'", text):
+        key = found.group(1)
+        group, _, setting = key.partition(".")
+        if options := [o for o in _options(group) if setting in OmegaConf.load(CONF_DIR / group / f"{o}.yaml")]:
+            return f"The {group} that was chosen has no key '{key}'; it belongs to {group}={' or '.join(options)}."
+        return unknown_name("key", key, _known_keys())
+    if isinstance(error, OverrideParseException):
+        return (
+            f"The override '{error.override}' cannot be read; give <key>=<value>, in quotes where it holds brackets "
+            f"or spaces ({text.splitlines()[0]})."
+        )
+    if found := re.search(r"Ambiguous value for argument '(.*)'", text):
+        return f"Several values, as in '{found.group(1)}', make a grid; give -m before it, or [a,b] for a list."
+    return text.split("\n")[0]
+
+
+def _options(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+
+
+def _known_keys() -> list[str]:
+    """Returns all keys that can be set on the command line."""
+    config = OmegaConf.load(CONF_DIR / "config.yaml")
+    keys = [str(k) for k in config if k not in ("defaults", "hydra")]
+    keys += [f"evaluator.{k!s}" for k in config.evaluator]
+    for group in GROUPS:
+        for option in _options(group):
+            node = OmegaConf.load(CONF_DIR / group / f"{option}.yaml")
+            keys += [f"{group}.{k!s}" for k in node if k not in ("_target_", "defaults")]
+    return [*GROUPS, *keys]

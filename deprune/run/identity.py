@@ -1,0 +1,118 @@
+"""What a run is a function of: the resolved scientific configuration and its hash.
+
+Two command lines that ask for the same thing have the same run id: fractions of blocks and
+`auto` values are resolved first, settings that cannot matter are left out, and the model is
+named by the content of its weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from deprune.core.build import name_of
+from deprune.core.errors import ConfigError
+from deprune.core.fingerprint import digest_of
+from deprune.core.subset import SearchSpace
+from deprune.model.load import ModelFacts, resolve_device, resolve_dtype
+from deprune.run.config import RunConfig
+
+DEFAULT_SEQ_LEN = 2048
+"""The study's window length [tokens], for models whose context allows it."""
+
+
+@dataclass(frozen=True)
+class ResolvedRun:
+    """A configuration with everything resolved that can be without loading the model.
+
+    Attributes:
+        space: The subsets that the search may choose from; it holds the budget.
+        seq_len: Length of a calibration window [tokens].
+        search_seed: None where the search is deterministic, or there is nothing to search.
+        identity: The scientific configuration.
+        run_id: Hash of the identity.
+    """
+
+    space: SearchSpace
+    seq_len: int
+    device: str
+    dtype: str
+    search_seed: int | None
+    identity: dict[str, Any]
+    run_id: str
+
+
+def resolve(config: RunConfig, facts: ModelFacts) -> ResolvedRun:
+    """Resolves a configuration for a model.
+
+    Raises:
+        ConfigError: The budget or the window length does not fit the model.
+    """
+    budget = resolve_budget(config.budget, facts.n_blocks)
+    protected = {*range(config.search.protect_first)} | {
+        *range(facts.n_blocks - config.search.protect_last, facts.n_blocks)
+    }
+    space = SearchSpace(facts.n_blocks, budget, frozenset(protected))
+    seq_len = resolve_seq_len(config.calib.seq_len, facts.context)
+    device = resolve_device(config.device)
+    dtype = resolve_dtype(config.dtype, device)
+    seed = config.seed if config.search.uses_seed and budget else None
+    identity: dict[str, Any] = {
+        "model": {"name": config.model.label, "revision": facts.revision, "dtype": dtype},
+        "calib": {
+            "name": config.calib.name,
+            "n_samples": config.calib.n_samples,
+            "seq_len": seq_len,
+            "seed": config.calib.seed,
+            **config.calib.corpus.identity(),
+        },
+        "objective": config.objective.identity(),
+        "search": {"name": name_of(config.search), "seed": seed, **asdict(config.search)} if budget else None,
+        "budget": budget,
+        "eval": {
+            "tasks": sorted(config.eval.tasks),
+            "limit": config.eval.limit,
+            "corpora": sorted(config.eval.corpora),
+            "windows": config.eval.windows,
+            "speed": config.eval.speed,
+        },
+    }
+    if config.evaluator.racing and budget:
+        identity["racing"] = config.evaluator.racing_error
+    return ResolvedRun(space, seq_len, device, dtype, seed, identity, digest_of(identity))
+
+
+def resolve_budget(budget: int | float, n_blocks: int) -> int:
+    """Returns a budget as a number of blocks.
+
+    Raises:
+        ConfigError: It is negative, a fraction of 1 or more, or leaves no block.
+    """
+    if isinstance(budget, float):
+        if not 0 <= budget < 1:
+            raise ConfigError(
+                f"The budget {budget} is not a fraction between 0 and 1; give a fraction of the "
+                f"{n_blocks} blocks such as 0.25, or a whole number of blocks."
+            )
+        return round(budget * n_blocks)
+    if not 0 <= budget < n_blocks:
+        raise ConfigError(
+            f"The budget of {budget} blocks does not fit a model of {n_blocks} blocks; give 0 to {n_blocks - 1}."
+        )
+    return budget
+
+
+def resolve_seq_len(seq_len: int | None, context: int | None) -> int:
+    """Returns the length of calibration windows [tokens].
+
+    Raises:
+        ConfigError: It is longer than the model's context.
+    """
+    if seq_len is None:
+        return min(DEFAULT_SEQ_LEN, context or DEFAULT_SEQ_LEN)
+    if context is not None and seq_len > context:
+        raise ConfigError(
+            f"The window length calib.seq_len={seq_len} is longer than the model's context of {context} tokens; "
+            f"give at most {context}."
+        )
+    return seq_len

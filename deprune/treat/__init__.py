@@ -1,0 +1,1 @@
+"""Treatments: what is done to the weights of a pruned model before it is scored."""

@@ -1,0 +1,81 @@
+"""Folders see one another in one direction only, in every file below them."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+PACKAGE = ROOT / "deprune"
+
+BELOW = {
+    "core": "",
+    "embedded": "core",
+    "record": "core",
+    "search": "core",
+    "tracking": "core record",
+    "analysis": "core record",
+    "data": "core embedded",
+    "model": "core embedded record data",
+    "objective": "core embedded record data model",
+    "evaluator": "core embedded record search data model objective",
+    "treat": "core embedded record search data model objective evaluator",
+    "downstream": "core embedded record search data model objective evaluator",
+    "run": "core embedded record search tracking data model objective evaluator treat downstream",
+    "planning": "core embedded record search tracking data model objective evaluator treat downstream run",
+}
+"""Folder -> the folders that its files may import, beside their own."""
+
+NOT_IN_THE_ANALYSIS = {"torch", "transformers", "hydra", "wandb", "lm_eval", "datasets"}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yields the full names of modules that a file imports, wherever it does, and of what it takes from them."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are written in full"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_every_folder_is_in_the_order() -> None:
+    folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert folders == set(BELOW)
+
+
+def test_the_order_has_no_circle() -> None:
+    for folder, below in BELOW.items():
+        for other in below.split():
+            assert folder not in BELOW[other].split()
+            assert set(BELOW[other].split()) <= set(below.split()), (folder, other)
+
+
+@pytest.mark.parametrize("folder", BELOW)
+def test_imports_go_one_way(folder: str) -> None:
+    allowed = {folder, *BELOW[folder].split(), "__version__"}
+    for path in (PACKAGE / folder).rglob("*.py"):
+        for name in imports(path):
+            parts = name.split(".")
+            if parts[0] == "deprune" and len(parts) > 1:
+                assert parts[1] in allowed, f"{path.relative_to(ROOT)} imports {name}"
+
+
+def test_the_analysis_reads_files_and_no_model() -> None:
+    for path in (PACKAGE / "analysis").rglob("*.py"):
+        assert not {name.split(".")[0] for name in imports(path)} & NOT_IN_THE_ANALYSIS, path
+
+
+def test_searches_need_no_model() -> None:
+    for path in (PACKAGE / "search").rglob("*.py"):
+        top = {name.split(".")[0] for name in imports(path)} - {"deprune", *sys.stdlib_module_names}
+        assert top <= {"numpy", "scipy", "sklearn", "torch", "tqdm"}, path
+
+
+def test_few_files_lie_beside_the_folders() -> None:
+    assert len(list(PACKAGE.glob("*.py"))) <= 12
