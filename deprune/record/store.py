@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +13,10 @@ from pydantic import TypeAdapter, ValidationError
 from deprune.core.errors import RecordError
 from deprune.core.files import write_atomically
 from deprune.core.fingerprint import file_name_of
-from deprune.record.schema import FAILURE_SCHEMA_VERSION, SCHEMA_VERSION, WAY_OUT, FailureRecord, RunRecord
+from deprune.record import legacy
+from deprune.record.schema import FAILURE_SCHEMA_VERSION, SCHEMA_VERSION, FailureRecord, RunRecord
+
+WAY_OUT = "delete it and run the job again"
 
 
 class ResultStore:
@@ -30,7 +33,7 @@ class ResultStore:
         """Returns the record of a run, or None where there is none.
 
         Raises:
-            RecordError: There is a file, but it is not a record of this version.
+            RecordError: There is a file, but it is not a record of a known version.
         """
         path = self.path(run_id)
         return read_record(path) if path.is_file() else None
@@ -39,7 +42,7 @@ class ResultStore:
         """Yields all records, in the order of their run ids.
 
         Raises:
-            RecordError: A file is not a record of this version.
+            RecordError: A file is not a record of a known version.
         """
         for path in sorted(self._runs.glob("*/record.json")):
             yield read_record(path)
@@ -69,12 +72,12 @@ class ResultStore:
 
 
 def read_record(path: Path) -> RunRecord:
-    """Reads a record.
+    """Reads a record, also one of schema 2.
 
     Raises:
-        RecordError: The file is not a record of this version.
+        RecordError: The file is not a record of a version that is known.
     """
-    return _read(path, _RUN_RECORD, SCHEMA_VERSION)
+    return _read(path, _RUN_RECORD, SCHEMA_VERSION, {legacy.VERSION: legacy.upgraded})
 
 
 def read_failure(path: Path) -> FailureRecord:
@@ -84,20 +87,25 @@ def read_failure(path: Path) -> FailureRecord:
         FileNotFoundError: There is none.
         RecordError: The file is not a record of this version.
     """
-    return _read(path, _FAILURE_RECORD, FAILURE_SCHEMA_VERSION)
+    return _read(path, _FAILURE_RECORD, FAILURE_SCHEMA_VERSION, {})
 
 
 T = TypeVar("T", RunRecord, FailureRecord)
 
 _RUN_RECORD, _FAILURE_RECORD = TypeAdapter(RunRecord), TypeAdapter(FailureRecord)
 
+Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
 
-def _read(path: Path, schema: TypeAdapter[T], version: int) -> T:
+
+def _read(path: Path, schema: TypeAdapter[T], version: int, upgrades: Mapping[int, Upgrade]) -> T:
     text = path.read_bytes()
     try:
         record = schema.validate_json(text)
     except ValidationError as error:
-        found = _schema_version(text)
+        content = _content(text)
+        found = content.get("schema_version")
+        if isinstance(found, int) and found in upgrades:
+            return _upgraded(path, schema, upgrades[found], content)
         if found is None or found == version:
             raise RecordError(f"The record {path} is damaged ({_fault(error)}); {WAY_OUT}.") from error
     else:
@@ -110,13 +118,21 @@ def _read(path: Path, schema: TypeAdapter[T], version: int) -> T:
     )
 
 
-def _schema_version(text: bytes) -> Any:
-    """Returns what a file says to be the version of its format; None where it says nothing that can be read."""
+def _upgraded(path: Path, schema: TypeAdapter[T], upgrade: Upgrade, content: dict[str, Any]) -> T:
+    try:
+        return schema.validate_json(json.dumps(upgrade(content)))
+    except (ValidationError, ValueError, TypeError, KeyError, AttributeError) as error:
+        fault = _fault(error) if isinstance(error, ValidationError) else f"{type(error).__name__}: {error}"
+        raise RecordError(f"The record {path} is damaged ({fault}); {WAY_OUT}.") from error
+
+
+def _content(text: bytes) -> dict[str, Any]:
+    """Returns what a file says; nothing where it cannot be read."""
     try:
         content = json.loads(text)
     except (ValueError, RecursionError):
-        return None
-    return content.get("schema_version") if isinstance(content, dict) else None
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _fault(error: ValidationError) -> str:

@@ -265,7 +265,11 @@ def test_space_counts_its_subsets() -> None:
 
 
 def test_every_search_is_one_file_and_one_yaml() -> None:
-    files = {p.stem for p in (Path(__file__).parents[2] / "deprune" / "search").glob("*.py")} - {"__init__", "base", "prior"}
+    files = {p.stem for p in (Path(__file__).parents[2] / "deprune" / "search").glob("*.py")} - {
+        "__init__",
+        "base",
+        "prior",
+    }
     assert files == set(SEARCHES)
     for name in SEARCHES:
         node = OmegaConf.load(CONF_DIR / "search" / f"{name}.yaml")
