@@ -20,7 +20,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TQDM_DISABLE", "1")
 torch.set_num_threads(1)  # the suite runs on as many processes as there are cores
 
-from deprune.model.load import LoadedModel, ModelConfig, load_model
+from deprune.model.load import LoadedModel, load_model
+from deprune.model.source import ModelConfig
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"

@@ -22,7 +22,8 @@ from deprune.embedded.task_items import N_ITEMS, WRITERS, items, load
 from deprune.embedded.world import COUNTRIES, RELATIONS
 from deprune.evaluator.base import EvaluatorConfig
 from deprune.evaluator.evaluator import SubsetEvaluator
-from deprune.model.load import EMBEDDED_FOLDER, LoadedModel
+from deprune.model.load import LoadedModel
+from deprune.model.source import EMBEDDED_FOLDER
 from deprune.objective.nll import NegativeLogLikelihood
 from deprune.record.evaluations import EvaluationStore
 from deprune.search.base import Problem

@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from deprune.core.subset import BlockSubset
-from deprune.model.load import EMBEDDED_FOLDER
+from deprune.model.source import EMBEDDED_FOLDER
 from deprune.model.prune import blocks_removed
 from deprune.record.schema import RunRecord
 from deprune.record.store import read_record
