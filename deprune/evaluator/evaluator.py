@@ -27,7 +27,7 @@ from deprune.evaluator.hidden_states import DenseStates
 from deprune.evaluator.memory import fitting_batch_size, free_memory, is_out_of_memory
 from deprune.evaluator.racing import race
 from deprune.evaluator.trie import count_prefixes, walk
-from deprune.model.blocks import BlockStack
+from deprune.model.blocks import Stack
 from deprune.objective.base import Objective
 from deprune.record.evaluations import EvaluationStore
 from deprune.search.statistic import Statistic
@@ -53,7 +53,7 @@ class SubsetEvaluator:
 
     def __init__(
         self,
-        stacks: Sequence[BlockStack],
+        stacks: Sequence[Stack],
         calibration: CalibrationSet,
         objective: Objective,
         config: EvaluatorConfig,
@@ -186,7 +186,7 @@ class SubsetEvaluator:
 
     def _run(
         self,
-        stack: BlockStack,
+        stack: Stack,
         first: int,
         subsets: list[BlockSubset],
         missing: dict[BlockSubset, list[int]],
@@ -211,7 +211,7 @@ class SubsetEvaluator:
 
     def _walk(
         self,
-        stack: BlockStack,
+        stack: Stack,
         first: int,
         batch: SampleBatch,
         subsets: list[BlockSubset],
@@ -233,7 +233,7 @@ class SubsetEvaluator:
             if bar is not None:
                 bar.update()
 
-    def _dense_state(self, stack: BlockStack, first: int, batch: SampleBatch) -> Tensor:
+    def _dense_state(self, stack: Stack, first: int, batch: SampleBatch) -> Tensor:
         """Returns the dense model's last hidden state of a batch, which is kept in main memory."""
         if first not in self._dense_states:
             ((_, hidden_RTD),) = self._walk(stack, first, batch, [BlockSubset(stack.n_blocks)])

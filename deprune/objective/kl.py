@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from deprune.data.samples import SampleBatch
-from deprune.model.blocks import BlockStack
+from deprune.model.blocks import Stack
 from deprune.objective.base import Objective, Score, spans
 
 
@@ -28,9 +28,7 @@ class KullbackLeibler(Objective):
     version: ClassVar[int] = 1
     needs_dense: ClassVar[bool] = True
 
-    def score(
-        self, stack: BlockStack, hidden_RTD: Tensor, batch: SampleBatch, dense_RTD: Tensor | None = None
-    ) -> Score:
+    def score(self, stack: Stack, hidden_RTD: Tensor, batch: SampleBatch, dense_RTD: Tensor | None = None) -> Score:
         """Returns sum and number of divergences of each window, every token counting."""
         assert dense_RTD is not None
         n_rows, length = batch.ids_RT.shape

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from deprune.data.samples import SampleBatch
-from deprune.model.blocks import BlockStack
+from deprune.model.blocks import Stack
 from deprune.objective.base import Objective, Score, spans
 
 
@@ -23,9 +23,7 @@ class NegativeLogLikelihood(Objective):
     unit: ClassVar[str] = "nat/token"
     version: ClassVar[int] = 1
 
-    def score(
-        self, stack: BlockStack, hidden_RTD: Tensor, batch: SampleBatch, dense_RTD: Tensor | None = None
-    ) -> Score:
+    def score(self, stack: Stack, hidden_RTD: Tensor, batch: SampleBatch, dense_RTD: Tensor | None = None) -> Score:
         """Returns sum and number of token losses of each window; float64 sums of float32 terms."""
         n_rows, length = batch.ids_RT.shape
         sums_R = torch.zeros(n_rows, dtype=torch.float64)

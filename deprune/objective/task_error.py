@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from deprune.data.samples import SampleBatch
-from deprune.model.blocks import BlockStack
+from deprune.model.blocks import Stack
 from deprune.objective.base import Objective, Score
 from deprune.objective.task_margin import mean_log_likelihoods
 
@@ -26,9 +26,7 @@ class TaskError(Objective):
     version: ClassVar[int] = 1
     needs_items: ClassVar[bool] = True
 
-    def score(
-        self, stack: BlockStack, hidden_RTD: Tensor, batch: SampleBatch, dense_RTD: Tensor | None = None
-    ) -> Score:
+    def score(self, stack: Stack, hidden_RTD: Tensor, batch: SampleBatch, dense_RTD: Tensor | None = None) -> Score:
         """Returns 1 for each item that is answered wrongly, else 0."""
         assert batch.answers is not None
         chosen_B = mean_log_likelihoods(stack, hidden_RTD, batch).argmax(dim=1)

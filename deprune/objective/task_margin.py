@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from deprune.data.samples import SampleBatch
-from deprune.model.blocks import BlockStack
+from deprune.model.blocks import Stack
 from deprune.objective.base import Objective, Score, spans
 
 
@@ -26,9 +26,7 @@ class TaskMargin(Objective):
     version: ClassVar[int] = 1
     needs_items: ClassVar[bool] = True
 
-    def score(
-        self, stack: BlockStack, hidden_RTD: Tensor, batch: SampleBatch, dense_RTD: Tensor | None = None
-    ) -> Score:
+    def score(self, stack: Stack, hidden_RTD: Tensor, batch: SampleBatch, dense_RTD: Tensor | None = None) -> Score:
         """Returns the negative margin of each item, each counting as one term."""
         assert batch.answers is not None
         means_BC = mean_log_likelihoods(stack, hidden_RTD, batch)
@@ -38,7 +36,7 @@ class TaskMargin(Objective):
         return Score(wrong_B - right_B, torch.ones_like(right_B))
 
 
-def mean_log_likelihoods(stack: BlockStack, hidden_RTD: Tensor, batch: SampleBatch) -> Tensor:
+def mean_log_likelihoods(stack: Stack, hidden_RTD: Tensor, batch: SampleBatch) -> Tensor:
     """Returns the mean log-likelihood of the tokens of each choice, float64 `(B, C)`; −∞ where an item has fewer."""
     answers = batch.answers
     assert answers is not None
