@@ -1,7 +1,7 @@
 """The evaluator's work on a model that counts in place of computing.
 
-A hidden state holds what each block that was not run costs on the sample; the head adds the costs up, with those of
-pairs. So every search asks for what it would ask for on a model whose blocks interact as these do.
+A hidden state holds what each block that was not run costs on the sample, and last what pairs of them do; the head adds
+all up. So every search asks for what it would ask for on a model whose blocks interact as these do.
 
 Shapes: N blocks, S samples, R of them in a batch; a sample is one token, its number.
 """
@@ -87,16 +87,16 @@ class CountingStack:
     def __init__(self, costs: Costs) -> None:
         self.model: Any = SimpleNamespace(device=torch.device("cpu"), dtype=torch.float64)
         self.work = Work()
-        self._costs = costs
+        self._own_SN = costs.own_SN
 
     @property
     def n_blocks(self) -> int:
         """N."""
-        return len(self._costs.pairs_NN)
+        return self._own_SN.shape[1]
 
     def embed(self, ids_BT: Tensor, **inputs: Tensor) -> BlockInputs:
-        """Returns the costs of all blocks, and a one that keeps the dense model's last state from vanishing."""
-        own_RN = self._costs.own_SN[ids_BT[:, 0]]
+        """Returns the costs of all blocks, and a one in the place of those of pairs."""
+        own_RN = self._own_SN[ids_BT[:, 0]]
         return BlockInputs(torch.cat([own_RN, torch.ones(len(own_RN), 1)], dim=1)[:, None], ())
 
     def run_block(self, index: int, hidden_BTD: Tensor, inputs: BlockInputs) -> Tensor:
@@ -110,9 +110,7 @@ class CountingStack:
     def logits(self, hidden_BTD: Tensor) -> Tensor:
         """Returns the losses of the samples, `(R, 1, 1)`."""
         self.work.head_passes += 1
-        left_RN = hidden_BTD[:, 0, :-1]
-        removed_N = (left_RN[0] != 0).double()
-        return (left_RN.sum(dim=1) + removed_N @ self._costs.pairs_NN @ removed_N)[:, None, None]
+        return hidden_BTD.sum(dim=-1, keepdim=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,6 +165,7 @@ class CountingEvaluator(SubsetEvaluator):
         stack, objective = CountingStack(costs), InventedDivergence() if needs_dense else InventedLoss()
         super().__init__([stack], PlannedSamples.of(draw, len(costs.own_SN)), objective, config, store)
         self.counter = self.work = stack.work
+        self._pairs_NN = costs.pairs_NN
         self._last: tuple[list[BlockSubset], int, int, Tensor] = ([], 0, 0, torch.empty(0))
 
     def _walk(
@@ -180,12 +179,14 @@ class CountingEvaluator(SubsetEvaluator):
         """Yields subsets with what is left of the costs after their last blocks, and counts what that would take."""
         n_samples = min(self._batch_size, self.n_samples - first)
         if self._last[0] != subsets:  # most groups go through several batches
-            left = torch.tensor([[*map(int, subset.bits()), 1] for subset in subsets])
-            self._last = subsets, count_prefixes(subsets), sum(len(s.kept) for s in subsets), left
-        _, n_shared, n_alone, left_ND = self._last
+            left_SN = torch.tensor([[*map(float, subset.bits())] for subset in subsets], dtype=torch.float64)
+            pairs_S1 = ((left_SN @ self._pairs_NN) * left_SN).sum(dim=1, keepdim=True)
+            left_SD = torch.cat([left_SN, pairs_S1], dim=1)
+            self._last = subsets, count_prefixes(subsets), sum(len(s.kept) for s in subsets), left_SD
+        _, n_shared, n_alone, left_SD = self._last
         self.work.block_passes += n_shared
         self.work.block_calls += n_shared * n_samples
         self.work.block_calls_alone += n_alone * n_samples
         hidden_RTD = stack.embed(batch.ids_RT).hidden_BTD
-        for subset, left_D in zip(subsets, left_ND, strict=True):
+        for subset, left_D in zip(subsets, left_SD, strict=True):
             yield subset, hidden_RTD * left_D
