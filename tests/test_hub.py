@@ -139,7 +139,7 @@ def test_all_searches_on_all_kinds_of_calibration(sweep: Command, hub: Hub, tmp_
     assert result.code == 0, result.err
     assert f"Jobs: {4 * len(searches)} done, 0 found done before, 0 failed." in result.out
     records = [read_record(path) for path in tmp_path.rglob("record.json")]
-    assert {(r.factors.calib_dataset, r.objective) for r in records} == {
+    assert {(r.factors.calib_dataset, r.factors.objective) for r in records} == {
         ("c4", "nll"), ("wikitext", "nll"), ("tinystories", "nll"), ("commonsense170k", "task_margin"),
     }  # fmt: skip
     for record in records:

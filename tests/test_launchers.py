@@ -90,7 +90,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     process.join(120)
     assert process.exitcode == 0, (folder / "output.txt").read_text()
     found = outputs(folder)
-    assert sum("calib_value" in content for content in found.values()) == N_JOBS
+    assert sum("removal" in content for content in found.values()) == N_JOBS
     return found
 
 

@@ -152,7 +152,11 @@ def check_outcome(run: SentRun, record: RunRecord) -> None:
 
 def test_a_dense_run_with_long_names_is_taken(made: tuple[Path, RunRecord], connect: Connect, tmp_path: Path) -> None:
     server, (path, record) = connect(), made
-    long = replace(record, model="m" * 200, is_dense=True, search="dense", warnings=("Calibration is in facts.",))
+    long = replace(
+        record,
+        factors=replace(record.factors, model="m" * 200, budget=0, search="dense"),
+        provenance=replace(record.provenance, warnings=("Calibration is in facts.",)),
+    )
     track(ONLINE, long, path, tmp_path, "sweep")
     (run,) = server.runs.values()
     assert run.exit_code == 0

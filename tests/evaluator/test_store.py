@@ -137,13 +137,15 @@ def test_counts_of_three_jobs_that_share_a_store(sweep: Command, tmp_path: Path)
     assert counts[0]["block_calls"] == n * sum(prefixes)
 
     # Greedy: its first round, the dense model, and its own result are known.
-    met = set(greedy.removed[:2]) <= set(oneshot.removed)  # one-shot's result is a candidate of the last round
+    met = set(greedy.removal.order[:2]) <= set(
+        oneshot.removal.order
+    )  # one-shot's result is a candidate of the last round
     assert counts[1]["requested"] == 12 + 11 + 10 + 2
     assert counts[1]["computed"] == 11 + 10 - met
     assert counts[1]["sample_evaluations"] == (11 + 10 - met) * n
 
     # Four times the samples: a quarter of each is known, of the result only if somebody met it.
-    known = more.subset == oneshot.subset or set(greedy.removed[:2]) <= set(more.removed)
+    known = more.removal.subset == oneshot.removal.subset or set(greedy.removal.order[:2]) <= set(more.removal.order)
     assert counts[2]["computed"] == 12 + 2
     assert counts[2]["sample_evaluations"] == (12 + 2) * 4 * n - (12 + 1 + known) * n
 
