@@ -13,10 +13,8 @@ from deprune.core.memory import Memory
 from deprune.data.heldout import HUB_CORPORA, check_corpora, fetch_corpus, heldout_windows, window_length
 from deprune.data.hub import DataSet
 from deprune.data.known import CHARACTERS_PER_TOKEN, known
-from deprune.data.samples import CalibrationSet
 from deprune.downstream.base import Score, Scorer, Size
 from deprune.evaluator.base import EvaluatorConfig
-from deprune.evaluator.evaluator import SubsetEvaluator
 from deprune.model.source import ModelConfig, load_tokenizer
 from deprune.objective.nll import NegativeLogLikelihood
 from deprune.record.evaluations import EvaluationStore
@@ -26,6 +24,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from deprune.data.overlap import EvaluatedText
+    from deprune.data.samples import CalibrationSet
+    from deprune.evaluator.evaluator import SubsetEvaluator
     from deprune.model.load import LoadedModel
     from deprune.model.pruned import PrunedModel
 
@@ -144,9 +144,13 @@ def _n_windows(corpus: str, length: int, most: int | None, config: ModelConfig, 
 
 
 def _windows(corpus: str, length: int, most: int | None, tokenizer: PreTrainedTokenizerBase) -> CalibrationSet:
+    from deprune.data.samples import CalibrationSet
+
     ids_RT = heldout_windows(corpus, length, most, tokenizer)
     return CalibrationSet(ids_RT, corpus, digest_of_bytes([ids_RT.numpy().tobytes()]))
 
 
 def _evaluator(loaded: LoadedModel, windows: CalibrationSet) -> SubsetEvaluator:
+    from deprune.evaluator.evaluator import SubsetEvaluator
+
     return SubsetEvaluator(loaded.stacks, windows, NegativeLogLikelihood(), EvaluatorConfig(), EvaluationStore(None))

@@ -16,6 +16,7 @@ from deprune.core.fingerprint import digest_of
 from deprune.core.subset import SearchSpace
 from deprune.model.source import ModelFacts, model_identity, resolve_device, resolve_dtype
 from deprune.run.config import RunConfig
+from deprune.search.base import Search
 
 DEFAULT_SEQ_LEN = 2048
 """The study's window length [tokens], for models whose context allows it."""
@@ -67,7 +68,7 @@ def resolve(config: RunConfig, facts: ModelFacts) -> ResolvedRun:
             **config.calib.corpus.identity(),
         },
         "objective": config.objective.identity(),
-        "search": {"name": name_of(config.search), "seed": seed, **asdict(config.search)} if budget else None,
+        "search": _search_identity(config.search, seed) if budget else None,
         "budget": budget,
         "eval": config.eval.identity(),
     }
@@ -76,6 +77,11 @@ def resolve(config: RunConfig, facts: ModelFacts) -> ResolvedRun:
     if config.evaluator.racing and budget:
         identity["racing"] = config.evaluator.racing_error
     return ResolvedRun(space, seq_len, device, dtype, seed, identity, digest_of(identity))
+
+
+def _search_identity(search: Search, seed: int | None) -> dict[str, Any]:
+    version = {} if search.version == 1 else {"version": search.version}  # a first version has left none in old records
+    return {"name": name_of(search), "seed": seed, **asdict(search), **version}
 
 
 def resolve_budget(budget: int | float, n_blocks: int) -> int:

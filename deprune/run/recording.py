@@ -11,7 +11,6 @@ from deprune.core.build import name_of
 from deprune.data.samples import CalibrationSet
 from deprune.downstream.scoring import Scores
 from deprune.evaluator.base import Evaluation, EvaluationCounter
-from deprune.record.legacy import search_facts
 from deprune.record.schema import (
     ACCURACY,
     FAILURE_SCHEMA_VERSION,
@@ -151,7 +150,7 @@ def _removal(config: RunConfig, run: ResolvedRun, search: SearchRun) -> Removal:
         dense_accuracy=dense_accuracy,
         trace=tuple(asdict(point) for point in search.trace),
         racing="racing" in run.identity,
-        search=SearchFacts(**search_facts(name_of(config.search))) if run.space.budget else None,
+        search=SearchFacts(**config.search.facts()) if run.space.budget else None,
     )
 
 

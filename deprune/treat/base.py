@@ -6,11 +6,11 @@ from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
 from deprune.core.build import name_of
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from deprune.data.samples import CalibrationSet
     from deprune.model.pruned import PrunedModel
 
