@@ -10,13 +10,11 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import Any
 
 from deprune.data.known import known
-from deprune.model.source import ModelConfig, ModelFacts, facts_of, read_facts, read_settings
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig
+from deprune.model.source import EMBEDDED_PREFIX, ModelConfig, ModelFacts, facts_of, read_facts, read_settings
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Name of a parameter -> its shape."""
@@ -85,12 +83,11 @@ def _cached(config: ModelConfig) -> Path | None:
 
 
 def _sized(config: ModelConfig, facts: ModelFacts, source: str, folder: Path | None) -> Architecture:
-    settings = read_settings(config)
-    text = settings.get_text_config(decoder=True)
-    shapes = (folder and stored_shapes(folder, tied=settings.tie_word_embeddings)) or {}
+    text = _text_settings(config)
+    shapes = (folder and stored_shapes(folder, tied=text.tie_word_embeddings)) or {}
     blocks = _block_sizes(shapes, facts.n_blocks)
     if not blocks:
-        shapes = _shapes_of_code(config, settings)
+        shapes = _shapes_of_code(config)
         blocks = _block_sizes(shapes, facts.n_blocks)
     every, experts = sum(blocks.values()), sum(n for name, n in blocks.items() if ".experts." in name)
     n_active = getattr(text, "num_experts_per_tok", None)
@@ -107,6 +104,13 @@ def _sized(config: ModelConfig, facts: ModelFacts, source: str, folder: Path | N
         active_share=1 - experts / every * idle,
         parameters=sum(map(math.prod, shapes.values())),
     )
+
+
+def _text_settings(config: ModelConfig) -> Any:
+    """Returns the settings of a model's decoder; those of embedded models are plain, and need no library."""
+    if config.path.startswith(EMBEDDED_PREFIX):
+        return SimpleNamespace(**json.loads((Path(config.source) / "config.json").read_text(encoding="utf-8")))
+    return read_settings(config).get_text_config(decoder=True)
 
 
 def stored_shapes(folder: Path, *, tied: bool) -> Shapes:
@@ -131,13 +135,13 @@ def stored_shapes(folder: Path, *, tied: bool) -> Shapes:
     return {key: shape for key, shape in shapes.items() if len(shape) in (1, 2, 3) and not re.search(unwanted, key)}
 
 
-def _shapes_of_code(config: ModelConfig, settings: PretrainedConfig) -> Shapes:
+def _shapes_of_code(config: ModelConfig) -> Shapes:
     """Returns the shapes of a model that is built without memory."""
     import torch
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(settings, trust_remote_code=config.trust_remote_code)
+        model = AutoModelForCausalLM.from_config(read_settings(config), trust_remote_code=config.trust_remote_code)
     return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
 
 

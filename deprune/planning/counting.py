@@ -8,7 +8,7 @@ Shapes: N blocks, S samples, R of them in a batch; a sample is one token, its nu
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, ClassVar, NamedTuple, NoReturn
@@ -20,7 +20,7 @@ from tqdm import tqdm
 from deprune.core.randomness import generator
 from deprune.core.subset import BlockSubset
 from deprune.data.samples import CalibrationSet, SampleBatch
-from deprune.evaluator.base import EvaluationCounter, EvaluatorConfig
+from deprune.evaluator.base import Evaluation, EvaluationCounter, EvaluatorConfig
 from deprune.evaluator.evaluator import SubsetEvaluator
 from deprune.evaluator.trie import count_prefixes
 from deprune.model.blocks import BlockInputs, Stack
@@ -39,11 +39,13 @@ class Work(EvaluationCounter):
     """What evaluating takes; passes are of all samples of a batch through one block, or through the head.
 
     Attributes:
+        calls: Times that the evaluator is asked, upon which it looks what others have stored.
         block_calls_alone: What `block_calls` would be if every subset were run on its own.
         block_passes: Times that a block is run on a batch.
         head_passes: Times that the head is.
     """
 
+    calls: int = 0
     block_calls_alone: int = 0
     block_passes: int = 0
     head_passes: int = 0
@@ -167,6 +169,11 @@ class CountingEvaluator(SubsetEvaluator):
         self.counter = self.work = stack.work
         self._pairs_NN = costs.pairs_NN
         self._last: tuple[list[BlockSubset], int, int, Tensor] = ([], 0, 0, torch.empty(0))
+
+    def evaluate(self, subsets: Sequence[BlockSubset], n_samples: int | None = None) -> list[Evaluation]:
+        """Returns invented evaluations."""
+        self.work.calls += 1
+        return super().evaluate(subsets, n_samples)
 
     def _walk(
         self,
