@@ -1,4 +1,4 @@
-"""The documentation's examples of plug-ins run as they stand there, from a user's folder; each is one file and one YAML."""
+"""The examples of plug-ins in the documentation run as they stand, from a user's folder: one file and one YAML each."""
 
 from __future__ import annotations
 
@@ -66,5 +66,5 @@ def test_a_treatment(sweep: Command, tmp_path: Path) -> None:
     perplexity = "facts", "log_perplexity"
     assert treated[perplexity].value != plain[perplexity].value
     assert treated[perplexity].dense_value == plain[perplexity].dense_value
-    assert treated["mini_one_hop", "acc"].value != plain["mini_one_hop", "acc"].value
+    assert any(treated[of].value != plain[of].value for of in plain if plain[of].response == "accuracy")
     assert of["none"].provenance.stores["downstream"] != of["softened"].provenance.stores["downstream"]
