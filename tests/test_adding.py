@@ -21,6 +21,7 @@ def written(page: str, group: str, folder: Path) -> Path:
     (folder / group).mkdir(parents=True)
     (folder / f"{name}.py").write_text(code)
     (folder / group / f"{name}.yaml").write_text(yaml)
+    assert len([path for path in folder.rglob("*") if path.is_file()]) == 2
     return folder
 
 
