@@ -13,17 +13,19 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
 from deprune.core.build import build
+from deprune.core.fingerprint import digest_of, digest_of_bytes
 from deprune.core.kinds import Guarantee, Kind
 from deprune.core.subset import BlockSubset, SearchSpace
 from deprune.search.base import Problem, Search, SearchResult
@@ -34,9 +36,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from deprune.data.samples import CalibrationSet
-    from deprune.model.blocks import BlockStack
+    from deprune.downstream.base import Score as Row
+    from deprune.downstream.base import Scorer
     from deprune.model.load import LoadedModel
     from deprune.objective.base import Objective, Score
+    from deprune.treat.base import Treatment
 
 Loss = Callable[[BlockSubset], float]
 
@@ -252,43 +256,139 @@ def check_objective(objective: Objective, loaded: LoadedModel | None = None) -> 
 
     assert objective.unit, "it has no unit"
     assert objective.version >= 1, "its version is not a number from 1 on"
-    assert json.loads(json.dumps(objective.identity())) == objective.identity(), "its identity cannot be written down"
-    stack, samples = _model_and_samples(objective, loaded)
+    _check_identity(objective.identity())
+    loaded = loaded or _embedded_model()
+    samples = _items(loaded) if objective.needs_items else _windows(loaded)
     with global_randomness_untouched():
-        score, again = (_score(objective, stack, samples, 0, 4) for _ in range(2))
+        score, again = (_score(loaded, objective, samples, 0, 4) for _ in range(2))
     for name, values_B in vars(score).items():
         assert values_B.shape == (4,), f"its {name} are not one for each sample"
         assert values_B.dtype == torch.float64, f"its {name} are not float64"
         assert values_B.isfinite().all(), f"its {name} are not finite on a model that is whole"
         assert values_B.equal(vars(again)[name]), f"its {name} differ from one call to the next"
     assert (score.counts_B > 0).all(), "it counts no term of some sample"
-    alone = [_score(objective, stack, samples, first, 1) for first in range(4)]
+    alone = [_score(loaded, objective, samples, first, 1) for first in range(4)]
     for name, values_B in vars(score).items():
         one_by_one_B = torch.cat([vars(each)[name] for each in alone])
         assert values_B.allclose(one_by_one_B, rtol=1e-4, atol=1e-4), f"its {name} depend on the other samples"
 
 
-def _model_and_samples(objective: Objective, loaded: LoadedModel | None) -> tuple[BlockStack, CalibrationSet]:
-    from deprune.data.corpora import EmbeddedCorpus
-    from deprune.data.corpus import CalibConfig
-    from deprune.data.draw import draw_items, draw_windows
-    from deprune.data.items import EmbeddedItems
-    from deprune.embedded.task_items import WRITERS
+def _check_identity(identity: Any) -> None:
+    try:
+        json.dumps(identity)
+    except (TypeError, ValueError) as error:
+        raise AssertionError(f"its identity cannot be written down: {error}") from error
+
+
+def check_scorer(scorer: Scorer, loaded: LoadedModel | None = None) -> None:
+    """Lets a scorer score a model, and the same model without two of its blocks.
+
+    Args:
+        scorer: The scorer.
+        loaded: The model, by default an embedded one.
+
+    Raises:
+        AssertionError: It breaks a promise.
+    """
+    from deprune.core.memory import Memory
+    from deprune.model.pruned import PrunedModel
+
+    loaded, memory = loaded or _embedded_model(), Memory()
+    models = [PrunedModel(loaded, subset) for subset in (BlockSubset(loaded.stack.n_blocks), _two_blocks(loaded))]
+    identity, before = scorer.identity("mine"), _weights(loaded)
+    _check_identity(identity)
+    assert scorer.subjects(), "it has no subjects"
+    scorer.check(memory)
+    scorer.size(loaded.config, loaded.facts.context, memory)
+    for subject in scorer.subjects():
+        digest_of(scorer.definition(subject, loaded, memory))
+        found = scorer.score(subject, models, memory)
+        assert len(found) == len(models), "it does not return the rows of each model"
+        assert [r.metric for r in found[0]] == [r.metric for r in found[1]], "its rows differ between models"
+        assert found[0], f"it returns no row for {subject}"
+        for row in itertools.chain(*found):
+            _check_row(row, subject)
+        if scorer.is_kept:
+            alone = [list(scorer.score(subject, [pruned], memory)[0]) for pruned in models]
+            assert alone == [list(rows) for rows in found], "its rows depend on what else is scored, or on chance"
+    assert _weights(loaded) == before, "it changes the dense model"
+
+
+def _check_row(row: Row, subject: str) -> None:
+    assert row.task == subject, f"it returns a row of {row.task} when it is asked for {subject}"
+    assert math.isfinite(row.value), f"its {row.metric} is not finite"
+    assert row.stderr is None or row.stderr >= 0, f"the standard error of its {row.metric} is negative"
+    assert row.unit, f"its {row.metric} has no unit"
+    assert row.n_items == len(row.items), f"its {row.metric} does not give the value of every item"
+    assert bool(row.item_set) == bool(row.items), f"its {row.metric} does not name its items"
+
+
+def check_treatment(treatment: Treatment, loaded: LoadedModel | None = None) -> None:
+    """Treats a model without two of its blocks.
+
+    Args:
+        treatment: The treatment.
+        loaded: The model, by default an embedded one.
+
+    Raises:
+        AssertionError: It breaks a promise.
+    """
+    from deprune.model.pruned import PrunedModel
+
+    loaded = loaded or _embedded_model()
+    identity, before = treatment.identity(), _weights(loaded)
+    _check_identity(identity)
+    pruned, samples = PrunedModel(loaded, _two_blocks(loaded)), _windows(loaded)
+    with global_randomness_untouched():
+        once, again = (treatment.treated(pruned, samples, np.random.default_rng(1)) for _ in range(2))
+    assert _weights(loaded) == before, "it changes the dense model"
+    assert once.subset == pruned.subset, "it changes which blocks are removed"
+    assert once.treatment == identity, "the treated model has another identity than the treatment"
+    assert _weights(once.loaded) == _weights(again.loaded), "the same seed does not give the same weights"
+    assert once.loaded.stack.run(samples.ids_RT[:1], once.subset).isfinite().all(), "the treated model is broken"
+
+
+def _weights(loaded: LoadedModel) -> str:
+    return digest_of_bytes(p.detach().float().cpu().numpy().tobytes() for p in loaded.stack.model.parameters())
+
+
+def _two_blocks(loaded: LoadedModel) -> BlockSubset:
+    n_blocks = loaded.stack.n_blocks
+    return BlockSubset.of(n_blocks, [n_blocks // 2, n_blocks - 2])
+
+
+def _embedded_model() -> LoadedModel:
     from deprune.model.load import load_model
     from deprune.model.source import ModelConfig
+
+    return load_model(ModelConfig(path="deprune:tiny_llama"), "cpu", "float32")
+
+
+def _windows(loaded: LoadedModel) -> CalibrationSet:
+    from deprune.data.corpora import EmbeddedCorpus
+    from deprune.data.corpus import CalibConfig
+    from deprune.data.draw import draw_windows
+
+    calib = CalibConfig(name="check", corpus=EmbeddedCorpus(corpus="mixture"), n_samples=4, seq_len=128, seed=0)
+    return draw_windows(calib, 128, loaded.tokenizer, "check")
+
+
+def _items(loaded: LoadedModel) -> CalibrationSet:
+    from deprune.data.corpus import CalibConfig
+    from deprune.data.draw import draw_items
+    from deprune.data.items import EmbeddedItems
+    from deprune.embedded.task_items import WRITERS
     from deprune.objective.shared_context import calibration_set
 
-    loaded = loaded or load_model(ModelConfig(path="deprune:tiny_llama"), "cpu", "float32")
-    corpus = EmbeddedItems(tasks=tuple(WRITERS)) if objective.needs_items else EmbeddedCorpus(corpus="mixture")
+    corpus = EmbeddedItems(tasks=tuple(WRITERS))
     calib = CalibConfig(name="check", corpus=corpus, n_samples=4, seq_len=128, seed=0)
-    if not objective.needs_items:
-        return loaded.stack, draw_windows(calib, 128, loaded.tokenizer, "check")
-    return loaded.stack, calibration_set(draw_items(calib, 128, loaded.tokenizer, "check"), loaded.stack)
+    return calibration_set(draw_items(calib, 128, loaded.tokenizer, "check"), loaded.stack)
 
 
-def _score(objective: Objective, stack: BlockStack, samples: CalibrationSet, first: int, size: int) -> Score:
+def _score(loaded: LoadedModel, objective: Objective, samples: CalibrationSet, first: int, size: int) -> Score:
     import torch
 
+    stack = loaded.stack
     batch = samples.batch(first, size, stack.model.device)
     inputs = stack.embed(batch.ids_RT, **batch.model_inputs(stack.model.dtype))
 
@@ -300,5 +400,4 @@ def _score(objective: Objective, stack: BlockStack, samples: CalibrationSet, fir
 
     dense_RTD = last_state(BlockSubset(stack.n_blocks)) if objective.needs_dense else None
     with torch.inference_mode():
-        pruned_RTD = last_state(BlockSubset.of(stack.n_blocks, [stack.n_blocks // 2, stack.n_blocks - 2]))
-        return objective.score(stack, pruned_RTD, batch, dense_RTD)
+        return objective.score(stack, last_state(_two_blocks(loaded)), batch, dense_RTD)

@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
+import torch
+from omegaconf import OmegaConf
 
+from deprune.core.build import build_target
+from deprune.core.memory import Memory
+from deprune.core.subset import BlockSubset
+from deprune.data.samples import CalibrationSet
+from deprune.downstream.base import Score, Scorer
+from deprune.downstream.choices import MultipleChoice
+from deprune.downstream.efficiency import Efficiency
+from deprune.downstream.perplexity import Perplexity
+from deprune.model.pruned import PrunedModel
+from deprune.objective.base import Objective
 from deprune.record import RunRecord, read_record
+from deprune.testing import check_objective, check_scorer, check_treatment
+from deprune.treat.base import Treatment
+from deprune.treat.none import NoTreatment
 from tests.conftest import ROOT, Command
 
 SMALL = ["budget=2", "calib=facts", "calib.n_samples=4", "calib.seq_len=32", "search=oneshot", "tracking=none"]
@@ -31,6 +51,92 @@ def records(sweep: Command, folder: Path, *overrides: str) -> list[RunRecord]:
     )  # fmt: skip
     assert result.code == 0, result.err
     return [read_record(path) for path in folder.parent.glob("results/runs/*/record.json")]
+
+
+CONTRACTS = {
+    "objective": (Objective, check_objective),
+    "downstream": (Scorer, check_scorer),
+    "treat": (Treatment, check_treatment),
+}
+
+
+@pytest.mark.parametrize("page", CONTRACTS)
+def test_the_examples_keep_the_contract(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    protocol, check = CONTRACTS[page]
+    folder = written(page, "yaml", tmp_path)
+    monkeypatch.syspath_prepend(folder)
+    (yaml,) = (folder / "yaml").iterdir()
+    node = OmegaConf.load(yaml)
+    check(build_target(node.scorers[yaml.stem] if "scorers" in node else node, protocol, page))
+
+
+SCORERS = (
+    MultipleChoice(tasks=("mini_boolean", "mini_reference"), limit=8),
+    Perplexity(corpora=("facts", "narratives"), windows=2),
+    Efficiency(),
+)
+
+
+@pytest.mark.parametrize("scorer", SCORERS, ids=lambda scorer: type(scorer).__name__)
+def test_the_contract_of_the_scorers(scorer: Scorer) -> None:
+    check_scorer(scorer)
+
+
+def test_the_contract_of_no_treatment() -> None:
+    check_treatment(NoTreatment())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Careless(Treatment):
+    """Changes weights as it is told to."""
+
+    what: str
+
+    def apply(self, pruned: PrunedModel, samples: CalibrationSet, rng: np.random.Generator) -> PrunedModel:
+        treated = pruned if self.what == "dense" else pruned.with_own_weights()
+        with torch.no_grad():
+            for weights in treated.loaded.stack.model.parameters():
+                weights.add_(1e-3 * (np.random.rand() if self.what == "global" else rng.random()))
+        if self.what == "subset":
+            return replace(treated, subset=BlockSubset(treated.subset.n_blocks))
+        return treated
+
+
+@pytest.mark.parametrize(
+    ("what", "sentence"),
+    [("dense", "must change a copy"), ("global", "the whole process shares"), ("subset", "which blocks are removed")],
+)
+def test_the_contract_tells_what_a_treatment_breaks(what: str, sentence: str) -> None:
+    with pytest.raises(AssertionError, match=sentence):
+        check_treatment(Careless(what=what))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sloppy(Efficiency):
+    """Returns rows with something wrong."""
+
+    is_kept: ClassVar[bool] = True
+
+    wrong: dict[str, Any]
+
+    def score(self, subject: str, models: Sequence[PrunedModel], memory: Memory) -> list[list[Score]]:
+        rows = super().score(subject, models, memory)
+        return [[replace(row, **self.wrong) for row in of] for of in rows]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"task": "else"}, "a row of else when"),
+        ({"value": math.inf}, "is not finite"),
+        ({"unit": ""}, "no unit"),
+        ({"n_items": 3}, "value of every item"),
+        ({"items": (1.0,), "n_items": 1}, "name its items"),
+    ],
+)
+def test_the_contract_tells_what_a_scorer_breaks(wrong: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(AssertionError, match=sentence):
+        check_scorer(Sloppy(wrong=wrong))
 
 
 @pytest.mark.slow
