@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import importlib
 import logging
 import os
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,9 +19,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TQDM_DISABLE", "1")
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 torch.set_num_threads(1)  # the suite runs on as many processes as there are cores
 
 from deprune.model.load import LoadedModel, ModelConfig, load_model
@@ -26,6 +32,20 @@ from deprune.model.load import LoadedModel, ModelConfig, load_model
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 FAMILIES = ("tiny_llama", "tiny_qwen3", "tiny_neox")
+
+PATIENCE = 1800.0
+"""Seconds that a test waits for what must happen: far more than the busiest machine takes, so that only a hang is one.
+
+Nothing else in a test depends on a clock; what is to be quick is counted: attempts, requests, loads, evaluations.
+"""
+
+
+def wait_until(happened: Callable[[], bool], every: float = 0.02) -> None:
+    """Waits for a condition that is looked at every so many seconds."""
+    deadline = time.monotonic() + PATIENCE
+    while not happened():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(every)
 
 
 def pytest_collection_finish() -> None:
@@ -54,16 +74,14 @@ Command = Callable[..., CommandResult]
 def sweep(tmp_path: Path) -> Command:
     """Runs `python -m deprune.sweep`, or another command, as a user does, in an empty folder with an empty home."""
 
-    def run(
-        *overrides: str, env: dict[str, str] | None = None, timeout: float = 300, command: str = "sweep"
-    ) -> CommandResult:
+    def run(*overrides: str, env: dict[str, str] | None = None, command: str = "sweep") -> CommandResult:
         home = tmp_path / "home"
         home.mkdir(exist_ok=True)
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "WANDB_", "TQDM_", "DEPRUNE_"))}
         environment = inherited | {"HOME": str(home), "HF_HOME": str(home / "hf"), "OMP_NUM_THREADS": "1"} | (env or {})
         words = [sys.executable, "-m", f"deprune.{command}", *overrides]
         done = subprocess.run(
-            words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=timeout, check=False
+            words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
         )
         return CommandResult(done.returncode, done.stdout, done.stderr)
 
@@ -82,16 +100,44 @@ def hub(tmp_path: Path) -> Iterator[Callable[..., str]]:
         address = tmp_path / f"hub-{len(running)}.url"
         command = [sys.executable, str(server), "--root", str(SHARED / "hub"), "--address-file", str(address), *options]
         running.append(subprocess.Popen(command, stdout=subprocess.DEVNULL))
-        deadline = time.monotonic() + 20
-        while not (address.is_file() and address.read_text()):
-            assert time.monotonic() < deadline, "the local Hub did not start"
-            time.sleep(0.05)
+        wait_until(lambda: address.is_file() and address.read_text() != "")
         return address.read_text()
 
     yield start
     for process in running:
         process.terminate()
         process.wait()
+
+
+@dataclass
+class SilentServer:
+    """A server that hangs up on everybody, and counts them.
+
+    Attributes:
+        url: Its address.
+        attempts: How often somebody came.
+    """
+
+    url: str
+    attempts: int = 0
+
+
+@pytest.fixture
+def silent_server() -> Iterator[SilentServer]:
+    """A server that never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        server = SilentServer(f"http://127.0.0.1:{door.getsockname()[1]}")
+
+        def hang_up() -> None:
+            with contextlib.suppress(OSError):  # the door is shut when the test is over
+                while True:
+                    visitor, _ = door.accept()
+                    server.attempts += 1
+                    visitor.close()
+
+        threading.Thread(target=hang_up, daemon=True).start()
+        yield server
+        door.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.fixture
