@@ -28,6 +28,7 @@ settings.load_profile("untimed")
 torch.set_num_threads(1)  # the suite runs on as many processes as there are cores
 
 from deprune.model.load import LoadedModel, ModelConfig, load_model
+from tests.skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
