@@ -141,35 +141,48 @@ def silent_server() -> Iterator[SilentServer]:
         door.shutdown(socket.SHUT_RDWR)
 
 
-@pytest.fixture
-def run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Command]:
-    """Runs a command of the package in this process, where that is equal to a user's call and faster.
+@contextlib.contextmanager
+def commands_here(folder: Path) -> Iterator[Callable[..., int]]:
+    """Gives a function that runs a command of the package in this process and a folder, and returns its exit code.
 
     Hydra sets up logging for the whole process; it is taken back, so that no test sees another's.
     """
     root, package = logging.getLogger(), logging.getLogger("deprune")
     before = root.handlers[:], root.level, package.level
-    monkeypatch.chdir(tmp_path)
-    for variable in ("HYDRA_FULL_ERROR", "DEPRUNE_TRACEBACKS"):
-        monkeypatch.setenv(variable, "0")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for variable in ("HYDRA_FULL_ERROR", "DEPRUNE_TRACEBACKS"):
+            patch.setenv(variable, "0")
 
-    def run(command: str, *overrides: str) -> CommandResult:
-        main = importlib.import_module(f"deprune.{command}").main
-        monkeypatch.setattr(sys, "argv", [f"deprune.{command}", *overrides])
-        capfd.readouterr()
-        code: int | str | None = 0
-        try:
-            main()
-        except SystemExit as exit_:
-            code = exit_.code
-        printed = capfd.readouterr()
-        assert isinstance(code, int)
-        return CommandResult(code, printed.out, printed.err)
+        def run(command: str, *overrides: str) -> int:
+            main = importlib.import_module(f"deprune.{command}").main
+            patch.setattr(sys, "argv", [f"deprune.{command}", *overrides])
+            code: int | str | None = 0
+            try:
+                main()
+            except SystemExit as exit_:
+                code = exit_.code
+            assert isinstance(code, int)
+            return code
 
-    yield run
+        yield run
     root.handlers[:] = before[0]
     root.setLevel(before[1])
     package.setLevel(before[2])
+
+
+@pytest.fixture
+def run_here(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[Command]:
+    """Runs a command of the package in this process, where that is equal to a user's call and faster."""
+    with commands_here(tmp_path) as command_here:
+
+        def run(command: str, *overrides: str) -> CommandResult:
+            capfd.readouterr()
+            code = command_here(command, *overrides)
+            printed = capfd.readouterr()
+            return CommandResult(code, printed.out, printed.err)
+
+        yield run
 
 
 @pytest.fixture

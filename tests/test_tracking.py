@@ -22,7 +22,7 @@ from deprune.record.schema import RunRecord
 from deprune.record.store import read_record
 from deprune.tracking import TrackingConfig, client, track
 from deprune.tracking.job_run import FACTORS
-from tests.conftest import PATIENCE, ROOT, Command, SilentServer
+from tests.conftest import PATIENCE, ROOT, Command, SilentServer, commands_here
 from tests.wandb_server import SentRun, WandbServer
 
 JOB = ["search=greedy", "budget=2", "calib.n_samples=2", "calib.seq_len=32", "eval.limit=5", "eval.corpora=[facts]"]
@@ -72,8 +72,8 @@ def connect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connect
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunRecord]:
     """A record that a job left, and its path."""
     folder = tmp_path_factory.mktemp("made")
-    command = [sys.executable, "-m", "deprune.sweep", *JOB, "tracking=none"]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    with commands_here(folder) as run:
+        assert run("sweep", *JOB, "tracking=none") == 0
     (path,) = folder.glob("results/runs/*/record.json")
     return path, read_record(path)
 
@@ -271,7 +271,14 @@ def test_a_project_that_wandb_would_refuse_is_refused_at_once(project: str) -> N
 
 def test_the_report_becomes_the_last_run_of_the_sweep(run_here: Command, connect: Connect, tmp_path: Path) -> None:
     server = connect()
-    given = ["published=true", "response=accuracy", "sweep=monday", "tracking=wandb", "tracking.project=study"]
+    given = [
+        "published=true",
+        "response=accuracy",
+        "where={model: llama3-8b}",
+        "sweep=monday",
+        "tracking=wandb",
+        "tracking.project=study",
+    ]
     result = run_here("analyze", *given, "results_dir=results")
     assert result.code == 0, result.err
     assert_discreet(server, tmp_path)
@@ -293,7 +300,7 @@ def test_the_report_becomes_the_last_run_of_the_sweep(run_here: Command, connect
 
 def test_a_report_goes_nowhere_unless_told(run_here: Command, connect: Connect, tmp_path: Path) -> None:
     server = connect()
-    assert run_here("analyze", "published=true", "response=accuracy").code == 0
+    assert run_here("analyze", "published=true", "response=accuracy", "where={model: llama3-8b}").code == 0
     assert server.received == []
     assert not (tmp_path / "results").exists()
 
