@@ -41,8 +41,8 @@ def run(folder: Path, *options: str, ci: str) -> tuple[int, dict[str, int]]:
     (folder / "test_tiny.py").write_text(TESTS)
     (folder / "test_file.py").write_text(FILE)
     command = [sys.executable, "-m", "pytest", "-p", "tests.skips", "--rootdir", str(folder), "-rA", *options]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), VARIABLE: ci}
-    environment = {k: v for k, v in environment.items() if not k.startswith("PYTEST_")}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
+    environment |= {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", VARIABLE: ci}
     done = subprocess.run(
         [*command, str(folder)], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
@@ -50,7 +50,9 @@ def run(folder: Path, *options: str, ci: str) -> tuple[int, dict[str, int]]:
     return done.returncode, {word.split()[1]: int(word.split()[0]) for word in words}
 
 
-@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["one process", "several"])
+@pytest.mark.parametrize(
+    "options", [(), pytest.param(("-p", "xdist", "-n", "2"), marks=pytest.mark.slow)], ids=["one process", "several"]
+)
 def test_skips_fail_in_ci_alone(tmp_path: Path, options: tuple[str, ...]) -> None:
     code, ended = run(tmp_path, *options, "--continue-on-collection-errors", ci="1")
     assert code == 1
