@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import hydra
 from omegaconf import DictConfig
@@ -15,16 +16,21 @@ from rich.console import Console
 from rich.table import Table
 
 from deprune.core.build import CONF_DIR, build
-from deprune.planning.counting import Work
-from deprune.planning.forecast import Forecast, Forecaster, adapted_to_gpu
-from deprune.planning.hardware import START_SECONDS, Hardware, Rates
 from deprune.planning.jobs import jobs_of
 from deprune.run.cli import plain_errors
+
+if TYPE_CHECKING:
+    from deprune.planning.counting import Work
+    from deprune.planning.forecast import Forecast
+    from deprune.planning.hardware import Rates
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="plan")
 def plan(command: DictConfig) -> None:
     """Prints what the jobs of a command will take; exits with 1 if some cannot be."""
+    from deprune.planning.forecast import Forecaster, adapted_to_gpu
+    from deprune.planning.hardware import Hardware
+
     console = Console(soft_wrap=True, highlight=False)
     console.print("Composing the jobs and rehearsing their searches; thousands take a minute.")
     jobs = jobs_of(command, "plan")
@@ -84,11 +90,8 @@ def _by_search(forecast: Forecast) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for search, work in forecast.work.items():
         table.add_row(search, *_cells(forecast.jobs[search], work), duration(forecast.searching[search]))
-    total = Work()
-    for work in forecast.work.values():
-        total.add(work)
-    n_jobs, seconds = sum(forecast.jobs.values()), sum(forecast.searching.values())
-    table.add_row("all", *_cells(n_jobs, total), duration(seconds))
+    n_jobs, seconds = sum(forecast.jobs.values()), forecast.seconds["searching"]
+    table.add_row("all", *_cells(n_jobs, forecast.total_work), duration(seconds))
     return table
 
 
@@ -103,7 +106,7 @@ def _about_cost(forecast: Forecast, rates: Rates) -> Iterable[str]:
     yield f"Memory: {memory / 1e9:.1f} GB for {model}{fits}."
     yield f"Pruned and dense models to score: {forecast.n_scored:,}."
     phases = ", ".join(f"{phase} {duration(s)}" for phase, s in forecast.seconds.items() if s >= 0.05)
-    seconds = forecast.total_seconds + START_SECONDS
+    seconds = forecast.total_seconds
     cost = f", {seconds / 3600 * rates.price:,.2f} USD at {rates.price:.2f} an hour" if rates.price else ""
     yield f"On {rates.title}, one job after the other: {duration(seconds)}{cost} ({phases})."
 

@@ -8,8 +8,9 @@ Shapes: N blocks, S samples, R of them in a batch; a sample is one token, its nu
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from types import SimpleNamespace
 from typing import Any, ClassVar, NamedTuple, NoReturn
 
@@ -50,10 +51,9 @@ class Work(EvaluationCounter):
     block_passes: int = 0
     head_passes: int = 0
 
-    def add(self, other: Work) -> None:
-        """Adds the work of another job."""
-        for name, value in vars(other).items():
-            setattr(self, name, getattr(self, name) + value)
+    def __add__(self, other: Work) -> Work:
+        """Returns the work of both."""
+        return Work(*map(operator.add, astuple(self), astuple(other)))
 
 
 class Costs(NamedTuple):

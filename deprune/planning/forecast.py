@@ -18,7 +18,7 @@ from deprune.data.draw import draw_items
 from deprune.model.source import load_tokenizer
 from deprune.planning.architecture import Architecture, architecture_of
 from deprune.planning.counting import Costs, CountingEvaluator, Work
-from deprune.planning.hardware import JOB_SECONDS, Planned, Rates
+from deprune.planning.hardware import JOB_SECONDS, START_SECONDS, Planned, Rates
 from deprune.planning.jobs import PlannedJob
 from deprune.record.evaluations import EvaluationStore
 from deprune.record.store import ResultStore
@@ -66,9 +66,14 @@ class Forecast:
     notes: dict[str, None] = field(default_factory=dict)
 
     @property
+    def total_work(self) -> Work:
+        """What evaluating takes in all jobs."""
+        return sum(self.work.values(), Work())
+
+    @property
     def total_seconds(self) -> float:
-        """Seconds of all jobs, one after the other."""
-        return sum(self.seconds.values())
+        """Seconds of all jobs, one after the other, in one process."""
+        return START_SECONDS + sum(self.seconds.values())
 
 
 Adapt = Callable[[RunConfig], RunConfig]
@@ -84,10 +89,8 @@ class Forecaster:
         self._adapt = adapt
         self._memory = Memory()
         self._stores: defaultdict[str, EvaluationStore] = defaultdict(lambda: EvaluationStore(None))
-        self._scored: set[tuple[Any, ...]] = set()
-        self._seen: set[str] = set()
         self._model: str | None = None
-        self._drawn: set[str] = set()
+        self._scored, self._seen, self._drawn = set[str](), set[str](), set[str]()
 
     def add_all(self, jobs: Iterable[PlannedJob]) -> Forecast:
         """Adds jobs and returns the forecast."""
@@ -160,7 +163,7 @@ class Forecaster:
         if objective.needs_items:
             accuracies = self._evaluator(job, {"accuracy": True})
             accuracies.losses(compared)
-            evaluator.work.add(accuracies.work)
+            return evaluator.work + accuracies.work, found
         return evaluator.work, found
 
     def _evaluator(self, job: Planned, objective: dict[str, Any], *, needs_dense: bool = False) -> CountingEvaluator:
@@ -177,12 +180,12 @@ class Forecaster:
         if not any(scorer.is_kept and scorer.subjects() for scorer in job.config.eval.scorers.values()):
             return []
         of = job.run.identity
-        new = []
-        for each in dict.fromkeys((BlockSubset(subset.n_blocks), subset)):
-            key = (digest_of(of["model"]), digest_of(of["eval"]), each)
-            if key not in self._scored:
-                self._scored.add(key)
-                new.append(each)
+        names = {
+            digest_of([of["model"], of["eval"], treatment, each.bits()]): each
+            for each, treatment in ((BlockSubset(subset.n_blocks), None), (subset, of.get("treat")))
+        }
+        new = [each for name, each in names.items() if name not in self._scored]
+        self._scored.update(names)
         return new
 
     def _count(self, job: Planned, work: Work, scored: list[BlockSubset]) -> None:
@@ -199,7 +202,7 @@ class Forecaster:
         searching = work.block_passes * block + work.head_passes * head + rates.choosing(job)
         forecast.jobs[search] += 1
         forecast.searching[search] += searching
-        forecast.work.setdefault(search, Work()).add(work)
+        forecast.work[search] = forecast.work.get(search, Work()) + work
         forecast.seconds["searching"] += searching
         forecast.seconds["scoring pruned models"] += sum(rates.scoring(job, s) for s in scored)
         forecast.seconds["everything else"] += JOB_SECONDS
