@@ -46,7 +46,7 @@ def main() -> None:
 
 def _about_needs(needs: Sequence[Need]) -> Iterable[str]:
     for need in needs:
-        yield f"{need.name}: {len(need.files)} files, {size(need.size)}"
+        yield f"{need.name}: {need.n_files} files, {size(need.size)}"
     total, here = (sum(getattr(need, name) for need in needs) for name in ("size", "size_here"))
     yield f"To fetch: {size(total - here)}; {size(here)} of {size(total)} are here already."
 

@@ -29,7 +29,7 @@ from deprune.model.source import ModelConfig
 from deprune.objective.kl import KullbackLeibler
 from deprune.objective.nll import NegativeLogLikelihood
 from deprune.planning.architecture import architecture_of
-from deprune.planning.counting import Costs, CountingEvaluator
+from deprune.planning.counting import CountingEvaluator, CountingStack
 from deprune.planning.forecast import Forecaster, adapted_to_gpu
 from deprune.planning.hardware import Hardware
 from deprune.planning.jobs import PlannedJob, jobs_of
@@ -189,7 +189,7 @@ def test_counts_are_those_of_the_evaluator(seed: int, sharing: bool) -> None:
         EvaluationStore(None),
     )
     config = EvaluatorConfig(batch_size=batch_size, sharing=sharing)
-    counting = CountingEvaluator(Costs.of(n_blocks, n_samples, "a", "b"), "b", config, EvaluationStore(None))
+    counting = CountingEvaluator(CountingStack(n_blocks, n_samples, "a", "b"), config, EvaluationStore(None))
     for subsets, n in batches(seed, n_blocks, n_samples):
         evaluator.losses(subsets, n)
         counting.losses(subsets, n)
@@ -208,7 +208,7 @@ def test_counts_of_an_objective_that_needs_the_dense_model_are_those_of_the_eval
     config = EvaluatorConfig(batch_size=2)
     evaluators = (
         SubsetEvaluator([stack], CalibrationSet(ids_RT, "", ""), KullbackLeibler(), config, EvaluationStore(None)),
-        CountingEvaluator(Costs.of(12, 5, "a", "b"), "b", config, EvaluationStore(None), needs_dense=True),
+        CountingEvaluator(CountingStack(12, 5, "a", "b"), config, EvaluationStore(None), needs_dense=True),
     )
     counted = []
     for evaluator in evaluators:
@@ -222,11 +222,12 @@ def test_few_samples_of_a_draw_are_found_among_many_and_those_of_another_are_not
     store, subsets = EvaluationStore(None), [*SearchSpace(6, 2).subsets()]
     losses = {}
     for draw, n_samples in (("a", 16), ("a", 8), ("b", 8)):
-        costs = Costs.of(6, n_samples, "model", draw)
-        evaluator = CountingEvaluator(costs, draw, EvaluatorConfig(batch_size=4), store)
+        stack = CountingStack(6, n_samples, "model", draw)
+        evaluator = CountingEvaluator(stack, EvaluatorConfig(batch_size=4), store)
         losses[draw, n_samples] = evaluator.losses(subsets)
         assert evaluator.work.computed == (0 if (draw, n_samples) == ("a", 8) else 15)
-    alone = CountingEvaluator(Costs.of(6, 8, "model", "a"), "a", EvaluatorConfig(batch_size=4), EvaluationStore(None))
+    stack = CountingStack(6, 8, "model", "a")
+    alone = CountingEvaluator(stack, EvaluatorConfig(batch_size=4), EvaluationStore(None))
     assert alone.losses(subsets) == losses["a", 8] != losses["b", 8]
 
 
@@ -236,7 +237,7 @@ def test_a_rehearsal_asks_for_as_much_as_the_search_does(option: str) -> None:
     asked = []
     for run in (search.run, search.rehearse):
         config = EvaluatorConfig(batch_size=4)
-        source = CountingEvaluator(Costs.of(10, 4, "a", "b"), "b", config, EvaluationStore(None))
+        source = CountingEvaluator(CountingStack(10, 4, "a", "b"), config, EvaluationStore(None))
         result = run(Problem(SearchSpace(10, 3), source), np.random.default_rng(0))
         assert result.subset in SearchSpace(10, 3)
         asked.append((source.work.computed, source.work.block_calls))

@@ -1,9 +1,9 @@
-"""The evaluator's work on a model that counts in place of computing.
+"""The evaluator's work on an invented model, that counts in place of computing.
 
-A hidden state holds what each block that was not run costs on the sample, and last what pairs of them do; the head adds
+A hidden state holds what each block that was not run costs on a sample, and last what pairs of them do; the head adds
 all up. So every search asks for what it would ask for on a model whose blocks interact as these do.
 
-Shapes: N blocks, S samples, R of them in a batch; a sample is one token, its number.
+Shapes: N blocks, S samples, R of them in a batch, G subsets; a sample is one token, its number.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from types import SimpleNamespace
-from typing import Any, ClassVar, NamedTuple, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import torch
 from torch import Tensor
@@ -56,45 +56,38 @@ class Work(EvaluationCounter):
         return Work(*map(operator.add, astuple(self), astuple(other)))
 
 
-class Costs(NamedTuple):
-    """What the blocks of an invented model cost on an invented calibration set."""
+class PlannedSamples(CalibrationSet):
+    """Samples that are not drawn yet; they have names in place of content."""
 
-    own_SN: Tensor
-    pairs_NN: Tensor
-
-    @classmethod
-    def of(cls, n_blocks: int, n_samples: int, model: str, draw: str) -> Costs:
-        """Returns the costs that belong to names; the first of many samples are those of few.
-
-        Args:
-            n_blocks: N.
-            n_samples: S.
-            model: Name of model and objective.
-            draw: Name of the calibration set, however many samples it has.
-        """
-        common, own = generator(0, "plan", model), generator(0, "plan", model, draw)
-        block_N = common.exponential(size=n_blocks) + DRAWS_DIFFER * own.normal(size=n_blocks)
-        pairs_NN = INTERACTION * common.normal(size=(n_blocks, n_blocks)) / 2
-        samples_SN = SAMPLES_DIFFER * own.normal(size=(n_samples, n_blocks))
-        return cls(torch.from_numpy(block_N + samples_SN), torch.from_numpy(pairs_NN))
+    def sample_keys(self) -> list[str]:
+        """Returns the names; those of one draw are nested."""
+        return [f"{self.sample_id}/{number}" for number in range(self.n_samples)]
 
 
 class CountingStack:
-    """The `Stack` of an invented model.
+    """The `Stack` of an invented model; the costs of its blocks belong to names.
+
+    Args:
+        n_blocks: N.
+        n_samples: S; the first of many are those of few.
+        model: Name of model and objective.
+        draw: Name of the calibration set, however many samples it has.
 
     Attributes:
-        work: What was run on it, as far as the evaluator does not count it itself.
+        samples: The samples, not drawn yet.
+        pairs_NN: Costs of pairs.
+        work: What was run, as far as the evaluator does not count it itself.
     """
 
-    def __init__(self, costs: Costs) -> None:
+    def __init__(self, n_blocks: int, n_samples: int, model: str, draw: str) -> None:
+        common, own = generator(0, "plan", model), generator(0, "plan", model, draw)
+        block_N = common.exponential(size=n_blocks) + DRAWS_DIFFER * own.normal(size=n_blocks)
         self.model: Any = SimpleNamespace(device=torch.device("cpu"), dtype=torch.float64)
+        self.n_blocks = n_blocks
+        self.samples = PlannedSamples(torch.arange(n_samples)[:, None], draw, draw)
+        self.pairs_NN = torch.from_numpy(INTERACTION * common.normal(size=(n_blocks, n_blocks)) / 2)
         self.work = Work()
-        self._own_SN = costs.own_SN
-
-    @property
-    def n_blocks(self) -> int:
-        """N."""
-        return self._own_SN.shape[1]
+        self._own_SN = torch.from_numpy(block_N + SAMPLES_DIFFER * own.normal(size=(n_samples, n_blocks)))
 
     def embed(self, ids_BT: Tensor, **inputs: Tensor) -> BlockInputs:
         """Returns the costs of all blocks, and a one in the place of those of pairs."""
@@ -134,25 +127,11 @@ class InventedDivergence(InventedLoss):
     needs_dense: ClassVar[bool] = True
 
 
-class PlannedSamples(CalibrationSet):
-    """Samples that are not drawn yet; those of one draw are nested."""
-
-    @classmethod
-    def of(cls, draw: str, n_samples: int) -> PlannedSamples:
-        """Returns the first samples of a draw."""
-        return cls(torch.arange(n_samples)[:, None], draw, draw)
-
-    def sample_keys(self) -> list[str]:
-        """Returns names of the samples, without their content."""
-        return [f"{self.sample_id}/{number}" for number in range(self.n_samples)]
-
-
 class CountingEvaluator(SubsetEvaluator):
-    """The evaluator of an invented model, that counts the prefixes of a group of subsets and walks none.
+    """The evaluator of an invented model: it counts the prefixes of a group of subsets in place of walking them.
 
     Args:
-        costs: The costs of blocks.
-        draw: Name of the calibration set, however many samples it has.
+        stack: The model.
         config: How.
         store: Where losses are remembered.
         needs_dense: Whether the objective needs the dense model's state.
@@ -162,12 +141,11 @@ class CountingEvaluator(SubsetEvaluator):
     """
 
     def __init__(
-        self, costs: Costs, draw: str, config: EvaluatorConfig, store: EvaluationStore, *, needs_dense: bool = False
+        self, stack: CountingStack, config: EvaluatorConfig, store: EvaluationStore, *, needs_dense: bool = False
     ) -> None:
-        stack, objective = CountingStack(costs), InventedDivergence() if needs_dense else InventedLoss()
-        super().__init__([stack], PlannedSamples.of(draw, len(costs.own_SN)), objective, config, store)
+        super().__init__([stack], stack.samples, InventedDivergence() if needs_dense else InventedLoss(), config, store)
         self.counter = self.work = stack.work
-        self._pairs_NN = costs.pairs_NN
+        self._pairs_NN = stack.pairs_NN
         self._last: tuple[list[BlockSubset], int, int, Tensor] = ([], 0, 0, torch.empty(0))
 
     def evaluate(self, subsets: Sequence[BlockSubset], n_samples: int | None = None) -> list[Evaluation]:
@@ -186,14 +164,14 @@ class CountingEvaluator(SubsetEvaluator):
         """Yields subsets with what is left of the costs after their last blocks, and counts what that would take."""
         n_samples = min(self._batch_size, self.n_samples - first)
         if self._last[0] != subsets:  # most groups go through several batches
-            left_SN = torch.tensor([[*map(float, subset.bits())] for subset in subsets], dtype=torch.float64)
-            pairs_S1 = ((left_SN @ self._pairs_NN) * left_SN).sum(dim=1, keepdim=True)
-            left_SD = torch.cat([left_SN, pairs_S1], dim=1)
-            self._last = subsets, count_prefixes(subsets), sum(len(s.kept) for s in subsets), left_SD
-        _, n_shared, n_alone, left_SD = self._last
+            left_GN = torch.tensor([[*map(float, subset.bits())] for subset in subsets], dtype=torch.float64)
+            pairs_G1 = ((left_GN @ self._pairs_NN) * left_GN).sum(dim=1, keepdim=True)
+            left_GD = torch.cat([left_GN, pairs_G1], dim=1)
+            self._last = subsets, count_prefixes(subsets), sum(len(s.kept) for s in subsets), left_GD
+        _, n_shared, n_alone, left_GD = self._last
         self.work.block_passes += n_shared
         self.work.block_calls += n_shared * n_samples
         self.work.block_calls_alone += n_alone * n_samples
         hidden_RTD = stack.embed(batch.ids_RT).hidden_BTD
-        for subset, left_D in zip(subsets, left_SD, strict=True):
+        for subset, left_D in zip(subsets, left_GD, strict=True):
             yield subset, hidden_RTD * left_D

@@ -17,7 +17,7 @@ from deprune.data.corpus import SampleSize
 from deprune.data.draw import draw_items
 from deprune.model.source import load_tokenizer
 from deprune.planning.architecture import Architecture, architecture_of
-from deprune.planning.counting import Costs, CountingEvaluator, Work
+from deprune.planning.counting import CountingEvaluator, CountingStack, Work
 from deprune.planning.hardware import JOB_SECONDS, START_SECONDS, Planned, Rates
 from deprune.planning.jobs import PlannedJob
 from deprune.record.evaluations import EvaluationStore
@@ -170,10 +170,10 @@ class Forecaster:
         identity, config = job.run.identity, job.config
         model = digest_of([identity["model"], objective])
         draw = digest_of({k: v for k, v in identity["calib"].items() if k != "n_samples"})
-        costs = Costs.of(job.run.space.n_blocks, config.calib.n_samples, model, draw)
+        stack = CountingStack(job.run.space.n_blocks, config.calib.n_samples, model, draw)
         # How many candidates racing would drop cannot be foreseen.
         how = dataclasses.replace(config.evaluator, batch_size=job.batch_size(self._rates.memory), racing=False)
-        return CountingEvaluator(costs, draw, how, self._stores[model], needs_dense=needs_dense)
+        return CountingEvaluator(stack, how, self._stores[model], needs_dense=needs_dense)
 
     def _newly_scored(self, job: Planned, subset: BlockSubset) -> list[BlockSubset]:
         """Returns which of the dense and the pruned model nobody has scored yet."""

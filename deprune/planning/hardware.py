@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
 
 from deprune.core.errors import ConfigError
 from deprune.core.subset import BlockSubset
@@ -75,40 +75,46 @@ class Planned:
         return sample_bytes(self.run.space.n_blocks, self.architecture.width, self.itemsize, self.sample.n_tokens)
 
 
-class Rates(Protocol):
-    """Seconds of the pieces of a job."""
+class Rates(ABC):
+    """Seconds of the pieces of a job on a device.
+
+    Attributes:
+        memory: Memory of the device [byte].
+        price: Of an hour [USD]; 0 where it is not known.
+    """
+
+    memory: float
+    price: float
 
     @property
-    def memory(self) -> float:
-        """Memory of the device [byte]."""
-
-    @property
-    def price(self) -> float:
-        """Price of an hour [USD]; 0 where it is not known."""
-
-    @property
+    @abstractmethod
     def title(self) -> str:
         """The device, in words."""
 
+    @abstractmethod
     def loading(self, job: Planned) -> float:
         """Returns the seconds of loading the model."""
 
     def drawing(self, job: Planned) -> float:
-        """Returns the seconds of a calibration draw."""
+        """Returns those of a calibration draw; tokenizing some hundred thousand tokens takes part of one."""
+        return 0.0
 
+    @abstractmethod
     def passes(self, job: Planned, batch_size: int) -> tuple[float, float]:
-        """Returns the seconds of one block, and of the head, on one batch of calibration samples."""
+        """Returns those of one block, and of the head, on one batch of calibration samples."""
 
     def choosing(self, job: Planned) -> float:
-        """Returns the seconds of the search itself, without any evaluation."""
+        """Returns those of the search itself; beside a model that is worth a plan, it takes none."""
+        return 0.0
 
+    @abstractmethod
     def scoring(self, job: Planned, subset: BlockSubset) -> float:
-        """Returns the seconds of the downstream evaluation of one pruned model."""
+        """Returns those of the downstream evaluation of one pruned model."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hardware:
-    """A device by its datasheet; the `Rates` of a forecast.
+class Hardware(Rates):
+    """The rates of a device by its datasheet.
 
     Attributes:
         name: The device.
@@ -140,10 +146,6 @@ class Hardware:
         """Returns the time to read the weights."""
         return job.weights / READING
 
-    def drawing(self, job: Planned) -> float:
-        """Returns nothing: tokenizing some hundred thousand tokens takes part of a second."""
-        return 0.0
-
     def passes(self, job: Planned, batch_size: int) -> tuple[float, float]:
         """Returns the larger of the times for operations and for reading the weights."""
         of, n_tokens = job.architecture, job.sample.n_tokens
@@ -158,10 +160,6 @@ class Hardware:
             HEAD_SECONDS,
         )
         return block, head
-
-    def choosing(self, job: Planned) -> float:
-        """Returns nothing: beside a model that is worth a plan, choosing takes no time."""
-        return 0.0
 
     def scoring(self, job: Planned, subset: BlockSubset) -> float:
         """Returns the time of the operations, and of what scorers do beside the model."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import Any
@@ -16,22 +16,11 @@ from deprune.run.config import RunConfig
 SETTINGS = ("*.json", "*.txt", "*.jinja", "tokenizer.model")
 """Files of a model's repository beside its weights: configuration, vocabulary, templates."""
 
+Place = tuple[str, str, str]
+"""Repository, commit or branch, and path of a file."""
+
 Fetch = tuple[Callable[..., object], tuple[Any, ...]]
 """A call that reads data, as a function and its arguments, so that it can be told from others."""
-
-
-@dataclass(frozen=True)
-class HubFile:
-    """A file of a repository.
-
-    Attributes:
-        size: Its size [byte].
-        is_here: Whether the local cache holds it.
-    """
-
-    path: str
-    size: int
-    is_here: bool
 
 
 @dataclass(frozen=True)
@@ -40,23 +29,23 @@ class Need:
 
     Attributes:
         name: What it is, for people.
-        files: Its files.
+        n_files: Number of its files.
+        size: Size of them [byte].
+        size_here: Size of those that the local cache holds [byte].
         fetch: Loads it as a job does, which fills the local cache.
     """
 
     name: str
-    files: tuple[HubFile, ...]
+    n_files: int
+    size: int
+    size_here: int
     fetch: Callable[[], object]
 
-    @property
-    def size(self) -> int:
-        """Size of its files [byte]."""
-        return sum(file.size for file in self.files)
-
-    @property
-    def size_here(self) -> int:
-        """Size of those of its files that the local cache holds [byte]."""
-        return sum(file.size for file in self.files if file.is_here)
+    @classmethod
+    def of(cls, name: str, kind: str, files: Mapping[Place, int], fetch: Callable[[], object]) -> Need:
+        """Returns the need of some files, given with their sizes, of repositories of a kind."""
+        here = sum(size for place, size in files.items() if _is_here(place, kind))
+        return cls(name, len(files), sum(files.values()), here, fetch)
 
 
 def needs_of(configs: Iterable[RunConfig]) -> list[Need]:
@@ -112,9 +101,8 @@ def _model(config: ModelConfig) -> Need:
         read_facts(config)
         load_tokenizer(config)
 
-    revision = config.revision or "main"
-    files = tuple(HubFile(n, sizes[n], _is_here(config.path, n, revision, "model")) for n in names)
-    return Need(f"model {config.path}", files, fetch)
+    files = {(config.path, config.revision or "main", name): sizes[name] for name in names}
+    return Need.of(f"model {config.path}", "model", files, fetch)
 
 
 def weights_of(config: ModelConfig, paths: list[str]) -> list[str]:
@@ -135,30 +123,26 @@ def _data_set(data: DataSet, fetches: list[Fetch]) -> Need:
             function(*arguments)
 
     name = " ".join(filter(None, ("data set", data.path, data.config, data.file)))
-    return Need(name, _files(data), fetch)
+    return Need.of(name, "dataset", _files(data), fetch)
 
 
-def _files(data: DataSet) -> tuple[HubFile, ...]:
+def _files(data: DataSet) -> dict[Place, int]:
     """Returns the files that jobs download: one, or with `datasets` those of all splits."""
     from huggingface_hub import HfApi
     from huggingface_hub.hf_api import RepoFile
 
     with hub_errors(f"data set {data.path}"):
-        places = {(data.path, data.revision or "main", data.file)} if data.file else set(_places(data))
-        entries = [
-            (place, entry)
+        places = {(data.path, data.revision or "main", data.file)} if data.file else {*_places(data)}
+        return {
+            place: entry.size
             for place in sorted(places)
             for entry in HfApi().get_paths_info(place[0], [place[2]], repo_type="dataset", revision=place[1])
             if isinstance(entry, RepoFile)
-        ]
-    return tuple(
-        HubFile(path, entry.size, _is_here(repository, path, revision, "dataset"))
-        for (repository, revision, path), entry in entries
-    )
+        }
 
 
-def _places(data: DataSet) -> Iterator[tuple[str, str, str]]:
-    """Yields repository, commit and path of each file, as `datasets` finds them."""
+def _places(data: DataSet) -> Iterator[Place]:
+    """Yields each file, as `datasets` finds them."""
     from datasets import load_dataset_builder
 
     builder = load_dataset_builder(data.path, data.config, revision=data.revision)
@@ -168,7 +152,8 @@ def _places(data: DataSet) -> Iterator[tuple[str, str, str]]:
                 yield match[1], match[2], match[3]
 
 
-def _is_here(repository: str, path: str, revision: str, kind: str) -> bool:
+def _is_here(place: Place, kind: str) -> bool:
     from huggingface_hub import try_to_load_from_cache
 
+    repository, revision, path = place
     return isinstance(try_to_load_from_cache(repository, path, revision=revision, repo_type=kind), str)

@@ -20,23 +20,26 @@ from deprune.evaluator.evaluator import SubsetEvaluator
 from deprune.model.load import LoadedModel
 from deprune.model.pruned import PrunedModel
 from deprune.objective.shared_context import calibration_set
-from deprune.planning.counting import Costs, CountingEvaluator
-from deprune.planning.hardware import Planned
+from deprune.planning.counting import CountingEvaluator, CountingStack
+from deprune.planning.hardware import Planned, Rates
 from deprune.record.evaluations import EvaluationStore
 from deprune.run.session import Session
 from deprune.search.base import Problem
 
 
-class ThisMachine:
-    """The `Rates` of this machine, measured with the models themselves as far as they are asked for."""
+class ThisMachine(Rates):
+    """The rates of this machine, measured with the models themselves as far as they are asked for."""
 
     def __init__(self, memory: float) -> None:
-        self.memory = memory
-        self.price = 0.0
-        self.title = "this machine"
+        self.memory, self.price = memory, 0.0
         self._session = Session()
         self._known: dict[tuple[object, ...], float] = {}
         self._passes: dict[tuple[object, ...], tuple[float, float]] = {}
+
+    @property
+    def title(self) -> str:
+        """Says which it is."""
+        return "this machine"
 
     def loading(self, job: Planned) -> float:
         """Returns the time that loading took."""
@@ -61,7 +64,7 @@ class ThisMachine:
         if not space.budget:
             return 0.0
         how = EvaluatorConfig(batch_size=2)
-        evaluator = CountingEvaluator(Costs.of(space.n_blocks, 2, "", ""), "", how, EvaluationStore(None))
+        evaluator = CountingEvaluator(CountingStack(space.n_blocks, 2, "", ""), how, EvaluationStore(None))
         rng = generator(0, "search", name_of(search))
         return self._once(lambda: search.run(Problem(space, evaluator), rng), "choosing", search, space)
 
