@@ -41,7 +41,7 @@ def test_a_sweep_runs_without_the_hub_after_prefetch(sweep: Command, hub: Hub, t
     result = sweep(*GRID, env=exported | {"HF_ENDPOINT": NOWHERE})
     assert result.code == 0, result.err
     records = [json.loads(path.read_text()) for path in tmp_path.rglob("record.json")]
-    assert sorted(r["calib_dataset"] for r in records) == ["c4", "commonsense170k"]
+    assert sorted(r["factors"]["calib_dataset"] for r in records) == ["c4", "commonsense170k"]
     again = sweep(*GRID, command="prefetch", env={"HF_ENDPOINT": address})
     assert "To fetch: 0 bytes;" in again.out
 
