@@ -16,9 +16,11 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from deprune.analysis import design
 from deprune.analysis.patterns.masks import Patterns
-from deprune.analysis.report.evidence import Evidence
-from deprune.analysis.report.subject import INCREASE, Subject
+from deprune.analysis.read.responses import INCREASE
+from deprune.analysis.report.evidence import PRIMARY, Evidence
+from deprune.analysis.report.subject import Subject
 from deprune.analysis.searches.ranks import ceiling
 from deprune.analysis.variance.headline import NO_INTERVAL, NOT_IDENTIFIED, VERDICTS, Ratio
 
@@ -149,8 +151,8 @@ def _why_no_test(patterns: Patterns) -> str:
 
 
 def _gain_little(evidence: Evidence) -> Iterator[Part]:
-    held_out = [s for s in evidence.subjects if s.response in ("accuracy", "log perplexity")]
-    for subject in held_out or [s for s in evidence.subjects if s.response == INCREASE]:
+    held_out = [s for s in evidence.subjects if s.response.name in PRIMARY]
+    for subject in held_out or [s for s in evidence.subjects if s.response.name == INCREASE]:
         yield _gains(subject)
 
 
@@ -163,7 +165,7 @@ def _gains(subject: Subject) -> Part:
     best = gains.sort_values("recovered").iloc[-1]
     numbers = (
         f"the best search, {best['search']}, wins back {_percent(best['recovered'], best['low'], best['high'])} of "
-        f"what one-shot lost ({best['gain']:+.3g} of {best['oneshot_loss']:.3g} {subject.unit}; {best['draws']} draws)"
+        f"what one-shot lost ({best['gain']:+.3g} of {best['oneshot_loss']:.3g} {subject.response.unit}; {best['draws']} draws)"
     )
     if gains[["low", "high"]].isna().any(axis=None):
         return Part(name, UNDECIDED, f"There are fewer than three draws, so there is no interval: {numbers}.")
@@ -178,7 +180,8 @@ def _converge(evidence: Evidence) -> Iterator[Part]:
     table = evidence.consensus
     within = table[table["kind"] == "within calibration"] if len(table) else table
     for row in within.to_dict("records"):
-        name = f"similar subsets, {row['model']}, k = {row['budget']}"
+        model, budget, *more = (row[name] for name in design.conditions(table))
+        name = ", ".join(map(str, [f"similar subsets, {model}, k = {budget}", *more]))
         floor = float(row["chance"])
         low, high = ((row[end] - floor) / (1 - floor) for end in ("low", "high"))
         numbers = (
@@ -200,7 +203,8 @@ def _converge(evidence: Evidence) -> Iterator[Part]:
 
 
 def _seed_ceiling(table: pd.DataFrame, row: dict[Hashable, Any]) -> str:
-    same = table[(table["model"] == row["model"]) & (table["budget"] == row["budget"])].set_index("kind")["corrected"]
+    within = design.conditions(table)
+    same = table[(table[within] == [row[name] for name in within]).all(axis=1)].set_index("kind")["corrected"]
     return (
         f"; another seed of the same search gives {same['within configuration']:.2f}"
         if "within configuration" in same
@@ -213,7 +217,7 @@ def _larger_part(evidence: Evidence) -> Iterator[Part]:
     for patterns in evidence.patterns:
         yield _is_larger(f"patterns of {patterns.model}", patterns.ratio, patterns.panel.n_seeds, p_holm)
     yield from _no_patterns(evidence)
-    for name, judged in (("log perplexity", _is_larger), ("accuracy", _is_comparable)):
+    for name, judged in zip(PRIMARY, (_is_larger, _is_comparable), strict=True):
         subject = evidence.subject(name)
         if subject is None:
             yield Part(name, UNDECIDED, f"No run has a measured {name}.")
