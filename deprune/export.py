@@ -26,23 +26,28 @@ def compose_and_export(cfg: DictConfig) -> None:
 def _export(cfg: DictConfig) -> None:
     from rich.console import Console
 
-    from deprune.model.checkpoint import export  # heavy imports wait until there is work
-    from deprune.model.load import ModelConfig
+    from deprune.core.subset import BlockSubset
+    from deprune.model.checkpoint import check_free, export  # heavy imports wait until there is work
+    from deprune.model.load import load_model
+    from deprune.model.pruned import PrunedModel
+    from deprune.model.source import ModelConfig
 
     record = None if cfg.run is None else _record_of(str(cfg.run), Path(cfg.results_dir))
     if cfg.get("model") is not None:
         model = build(cfg.model, ModelConfig, "model")
-    elif record is not None and record.model_path is not None:
-        model = ModelConfig(path=record.model_path, name=record.model)
+    elif record is not None and record.provenance.model_path is not None:
+        model = ModelConfig(path=record.provenance.model_path, name=record.factors.model)
     else:
         raise ConfigError("Nothing says which model to prune; give model=<option>, or model=hub model.path=<folder>.")
     if record is not None:
-        removed = record.removed
+        removed = record.removal.order
     elif cfg.subset is not None:
         removed = tuple(cfg.subset)
     else:
         raise ConfigError("Nothing says which blocks to remove; give run=<run id> or subset=[<block>,<block>].")
-    export(model, removed, Path(cfg.out), record)
+    check_free(Path(cfg.out))
+    loaded = load_model(model, "cpu", "auto")
+    export(PrunedModel(loaded, BlockSubset.of(loaded.facts.n_blocks, removed)), Path(cfg.out), record)
     Console().print(f"Written and checked: {cfg.out}", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -20,7 +20,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TQDM_DISABLE", "1")
 torch.set_num_threads(1)  # the suite runs on as many processes as there are cores
 
-from deprune.model.load import LoadedModel, ModelConfig, load_model
+from deprune.core.memory import Memory
+from deprune.model.load import LoadedModel, load_model
+from deprune.model.source import ModelConfig
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -30,7 +32,8 @@ FAMILIES = ("tiny_llama", "tiny_qwen3", "tiny_neox")
 @pytest.fixture(scope="session")
 def embedded() -> Callable[[str], LoadedModel]:
     """Loads an embedded family by name."""
-    return lambda family: load_model(ModelConfig(path=f"deprune:{family}", name=family), "cpu", "float32")
+    memory = Memory()
+    return lambda family: memory.once(load_model, ModelConfig(path=f"deprune:{family}", name=family), "cpu", "float32")
 
 
 @dataclass(frozen=True)

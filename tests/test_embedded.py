@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 from collections.abc import Callable
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from statistics import fmean
 
@@ -12,17 +13,21 @@ import numpy as np
 import pytest
 
 from deprune.core.fingerprint import digest_of
+from deprune.core.memory import Memory
 from deprune.core.subset import BlockSubset, SearchSpace
 from deprune.data.corpora import EmbeddedCorpus
 from deprune.data.corpus import CalibConfig
 from deprune.data.draw import draw_windows
-from deprune.downstream.scores import DownstreamEvaluator, EvalConfig, _harness_model
+from deprune.downstream.choices import MultipleChoice
+from deprune.downstream.scoring import score_models
 from deprune.embedded.documents import CORPORA, documents
 from deprune.embedded.task_items import N_ITEMS, WRITERS, items, load
 from deprune.embedded.world import COUNTRIES, RELATIONS
 from deprune.evaluator.base import EvaluatorConfig
 from deprune.evaluator.evaluator import SubsetEvaluator
-from deprune.model.load import EMBEDDED_FOLDER, LoadedModel
+from deprune.model.load import LoadedModel
+from deprune.model.pruned import PrunedModel
+from deprune.model.source import EMBEDDED_FOLDER
 from deprune.objective.nll import NegativeLogLikelihood
 from deprune.record.evaluations import EvaluationStore
 from deprune.search.base import Problem
@@ -99,29 +104,26 @@ def test_a_quarter_of_the_blocks_costs_accuracy_but_not_all(
     )
     space = SearchSpace(loaded.stack.n_blocks, loaded.stack.n_blocks // 4)
     found = Greedy().run(Problem(space, evaluator), np.random.default_rng()).subset
-    downstream = DownstreamEvaluator(tmp_path, loaded, family, EvalConfig(tasks=tuple(WRITERS)))
-    dense, pruned = (
-        [s.metrics["acc"].correct for s in downstream.evaluate(subset).values()]
-        for subset in (BlockSubset(space.n_blocks), found)
-    )
-    accuracy = [fmean(fmean(map(int, task)) for task in model) for model in (dense, pruned)]
+    models = [PrunedModel(loaded, subset) for subset in (BlockSubset(space.n_blocks), found)]
+    scored = score_models(models, {"choices": MultipleChoice(tasks=tuple(WRITERS))}, tmp_path, Memory())
+    dense, pruned = ([row.items for row in rows["choices"] if row.response == "accuracy"] for rows in scored)
+    accuracy = [fmean(map(fmean, model)) for model in (dense, pruned)]
     assert accuracy[0] >= 0.80
     assert accuracy[1] > 0.375 + 0.1
-    pairs = collections.Counter(zip("".join(dense), "".join(pruned), strict=True))
-    lost, gained = pairs["1", "0"], pairs["0", "1"]
+    pairs = collections.Counter(zip(chain(*dense), chain(*pruned), strict=True))
+    lost, gained = pairs[1, 0], pairs[0, 1]
     assert (lost - gained) / (lost + gained) ** 0.5 > 3  # McNemar: three standard errors
 
 
 def test_the_requests_of_a_task_become_tokens_once_for_all_pruned_models(
     embedded: Callable[[str], LoadedModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _harness_model.cache_clear()
-    loaded = embedded("tiny_llama")
+    loaded = dataclasses.replace(embedded("tiny_llama"), memory=Memory())
     encode, texts = loaded.tokenizer.encode, list[str]()
     monkeypatch.setattr(loaded.tokenizer, "encode", lambda text, **kwargs: texts.append(text) or encode(text, **kwargs))
-    downstream = DownstreamEvaluator(tmp_path, loaded, "tiny_llama", EvalConfig(tasks=("mini_one_hop",), limit=7))
-    n_texts = []
+    scorers, memory, n_texts = {"choices": MultipleChoice(tasks=("mini_one_hop",), limit=7)}, Memory(), []
     for removed in ((), (3,), (4, 5)):
-        downstream.evaluate(BlockSubset.of(loaded.stack.n_blocks, removed))
+        pruned = PrunedModel(loaded, BlockSubset.of(loaded.stack.n_blocks, removed))
+        score_models([pruned], scorers, tmp_path, memory)
         n_texts.append(len(texts))
     assert n_texts[0] == n_texts[1] == n_texts[2] == len(set(texts)) > 7

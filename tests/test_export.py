@@ -12,7 +12,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from deprune.core.subset import BlockSubset
 from deprune.export import main
-from deprune.model.load import EMBEDDED_FOLDER, LoadedModel
+from deprune.model.load import LoadedModel
+from deprune.model.source import EMBEDDED_FOLDER
 from deprune.record.store import read_record
 from tests.conftest import Command
 from tests.model.architectures import ARCHITECTURES, make_model

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deprune.model.load import EMBEDDED_FOLDER
+from deprune.model.source import EMBEDDED_FOLDER
 from deprune.record.store import read_failure
 from tests.conftest import Command
 

@@ -5,36 +5,37 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
 
 from deprune.core.errors import ConfigError
+from deprune.core.memory import Memory
 from deprune.core.subset import BlockSubset
 from deprune.data.heldout import check_corpora, heldout_windows, window_length
-from deprune.downstream.scores import DownstreamEvaluator, EvalConfig
+from deprune.downstream.perplexity import Perplexity
 from deprune.embedded import documents
 from deprune.model.load import LoadedModel
 from deprune.model.prune import prune_blocks
+from deprune.model.pruned import PrunedModel
 
 
-def test_perplexity_is_that_of_the_physically_pruned_model(
-    embedded: Callable[[str], LoadedModel], tmp_path: Path
-) -> None:
+def test_perplexity_is_that_of_the_physically_pruned_model(embedded: Callable[[str], LoadedModel]) -> None:
     loaded, subset = embedded("tiny_qwen3"), BlockSubset.of(12, [4, 6])
-    config = EvalConfig(corpora=("facts",), windows=5)
-    scores = DownstreamEvaluator(tmp_path, loaded, "tiny_qwen3", config).evaluate(subset)["facts"]
+    scorer, models = (
+        Perplexity(corpora=("facts",), windows=5),
+        [PrunedModel(loaded, s) for s in (BlockSubset(12), subset)],
+    )
+    _, (score,) = scorer.score("facts", models, Memory())
     ids = heldout_windows("facts", window_length(loaded.facts.context), 5, loaded.tokenizer)
     model = copy.deepcopy(loaded.stack.model)
     prune_blocks(model, subset)
     with torch.inference_mode():
         losses = [float(model(row[None], labels=row[None]).loss) for row in ids]
-    score = scores.metrics["log_perplexity"]
-    assert score.losses == pytest.approx(losses, abs=1e-5)
+    assert score.items == pytest.approx(losses, abs=1e-5)
     assert score.value == pytest.approx(sum(losses) / 5, abs=1e-5)
     assert score.stderr == pytest.approx(float(torch.tensor(losses).std()) / 5**0.5, rel=1e-3)
-    assert scores.n_items == 5
+    assert score.n_items == 5
 
 
 def test_heldout_documents_are_not_calibration_documents(embedded: Callable[[str], LoadedModel]) -> None:

@@ -20,7 +20,8 @@ from deprune.data.samples import CalibrationSet
 from deprune.evaluator.base import EvaluatorConfig
 from deprune.evaluator.evaluator import SubsetEvaluator
 from deprune.model.blocks import BlockStack
-from deprune.model.load import LoadedModel, ModelConfig
+from deprune.model.load import LoadedModel
+from deprune.model.source import ModelConfig
 from deprune.objective.nll import NegativeLogLikelihood
 from deprune.planning.architecture import architecture_of, known
 from deprune.planning.jobs import PlannedJob, jobs_of

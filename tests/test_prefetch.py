@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from deprune.core.errors import UnsupportedModelError
-from deprune.model.load import ModelConfig
+from deprune.model.source import ModelConfig
 from deprune.planning.needs import weights_of
 from tests.conftest import SHARED, Command
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from deprune.core.redaction import RedactingFormatter, redact
-from deprune.model.load import EMBEDDED_FOLDER
+from deprune.model.source import EMBEDDED_FOLDER
 from deprune.record.store import ResultStore
 from tests.conftest import Command
 

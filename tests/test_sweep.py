@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,16 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from deprune.core.memory import Memory
 from deprune.core.subset import BlockSubset
-from deprune.model.load import EMBEDDED_FOLDER
+from deprune.data.tasks import load_task
+from deprune.downstream.choices import MultipleChoice
 from deprune.model.prune import blocks_removed
+from deprune.model.pruned import PrunedModel
+from deprune.model.source import EMBEDDED_FOLDER
 from deprune.record.schema import RunRecord
 from deprune.record.store import read_record
+from deprune.run.launch import process_session
 from tests.conftest import Command
 
 SMALL = ["calib.n_samples=4", "calib.seq_len=64", "eval.limit=20"]
@@ -27,7 +33,14 @@ def records_in(folder: Path) -> list[RunRecord]:
 
 
 def without_times(record: RunRecord) -> dict[str, Any]:
-    return {k: v for k, v in asdict(record).items() if k != "measured"}
+    content = asdict(record)
+    for times in (
+        content["cost"].pop("seconds"),
+        content["cost"].pop("peak_memory_bytes"),
+        content["provenance"].pop("written_at"),
+    ):
+        assert times
+    return content
 
 
 @pytest.mark.slow
@@ -40,9 +53,9 @@ def test_grid_leaves_records_table_and_offline_runs(sweep: Command, tmp_path: Pa
     records = records_in(tmp_path)
     assert len(records) == 4
     for record in records:
-        assert f"{100 * record.accuracy_dense:.1f}→{100 * record.accuracy:.1f}" in result.out
-        assert f"{math.exp(record.calib_value):.2f}" in result.out
-    draws = {(r.calib_dataset, r.calib_sample_id) for r in records}
+        assert f"{100 * record.scores.dense_accuracy:.1f}→{100 * record.scores.accuracy:.1f}" in result.out
+        assert f"{math.exp(record.removal.loss):.2f}" in result.out
+    draws = {(r.factors.calib_dataset, r.draw.sample_id) for r in records}
     assert len(draws) == 2, "the searches of a cell must share a draw"
     assert len(list(tmp_path.glob("results/wandb/offline-run-*"))) == 4
 
@@ -61,8 +74,8 @@ def test_same_configuration_gives_the_same_record(sweep_here: Command, tmp_path:
     assert sweep_here(*job, "results_dir=one", "force=true").code == 0
     (forced,) = records_in(tmp_path / "one")
     assert without_times(forced) == without_times(one[0])
-    assert forced.measured["evaluations"]["computed"] == one[0].measured["evaluations"]["computed"] > 0
-    assert forced.measured["evaluations"]["remembered"] == one[0].measured["evaluations"]["remembered"]
+    assert forced.cost.evaluations["computed"] == one[0].cost.evaluations["computed"] > 0
+    assert forced.cost.evaluations["remembered"] == one[0].cost.evaluations["remembered"]
 
 
 def test_ways_to_ask_for_the_same_run_share_a_record(sweep_here: Command, tmp_path: Path) -> None:
@@ -80,10 +93,11 @@ def test_budget_zero_is_the_dense_model(sweep_here: Command, tmp_path: Path) -> 
         assert sweep_here("budget=0", f"search={search}", "tracking=none", *SMALL).code == 0
     (record,) = records_in(tmp_path)
     assert record.is_dense
-    assert record.search == "dense"
-    assert record.removed == ()
-    assert record.calib_value == record.calib_value_dense
-    assert record.accuracy == record.accuracy_dense
+    assert (record.factors.search, record.removal.search) == ("dense", None)
+    assert record.removal.order == ()
+    assert record.removal.loss == record.removal.dense_loss
+    assert record.scores.accuracy == record.scores.dense_accuracy
+    assert all(row.value == row.dense_value for row in record.scores.metrics)
 
 
 def test_scores_are_those_of_the_pruned_model(sweep_here: Command, tmp_path: Path) -> None:
@@ -99,7 +113,7 @@ def test_scores_are_those_of_the_pruned_model(sweep_here: Command, tmp_path: Pat
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     right = []
-    with blocks_removed(model, BlockSubset.of(12, record.removed)), torch.inference_mode():
+    with blocks_removed(model, BlockSubset.of(12, record.removal.order)), torch.inference_mode():
         for item in islice(items("mini_two_hop", "test"), 40):
             start = len(tokenizer.encode(item.context))
             scores = []
@@ -108,27 +122,26 @@ def test_scores_are_those_of_the_pruned_model(sweep_here: Command, tmp_path: Pat
                 log_p = model(ids).logits[0].log_softmax(-1)
                 scores.append(sum(log_p[i - 1, ids[0, i]].item() for i in range(start, ids.shape[1])))
             right.append(scores.index(max(scores)) == item.answer)
-    (stored,) = tmp_path.rglob(f"downstream/*/{record.subset}.json")
-    scored = json.loads(stored.read_text())["mini_two_hop, first 40"]["metrics"]["acc"]
-    assert scored["correct"] == "".join(str(int(r)) for r in right)
-    row = next(r for r in record.metrics if r.metric == "acc")
+    row = next(r for r in record.scores.metrics if r.response == "accuracy")
+    stored = json.loads((tmp_path / "results" / "downstream" / record.provenance.stores["downstream"]).read_text())
+    (scored,) = (r for rows in stored.values() for r in rows if (r["task"], r["metric"]) == (row.task, row.metric))
+    assert scored["items"] == [int(r) for r in right]
     assert row.value == scored["value"] == pytest.approx(sum(right) / 40)
     assert row.stderr == pytest.approx(math.sqrt(row.value * (1 - row.value) / 39))
+    assert (row.chance, row.unit, row.n_items) == (0.25, "share", 40)
 
 
 def test_a_subset_is_scored_once_whoever_asks(
     sweep_here: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from deprune.downstream.scores import DownstreamEvaluator
-
     computed: list[str] = []
-    compute = DownstreamEvaluator._compute
+    score = MultipleChoice.score
 
-    def counted(self: DownstreamEvaluator, task: str, subset: BlockSubset) -> Any:
-        computed.append(task)
-        return compute(self, task, subset)
+    def counted(self: MultipleChoice, task: str, models: Sequence[PrunedModel], memory: Memory) -> Any:
+        computed.extend([task] * len(models))
+        return score(self, task, models, memory)
 
-    monkeypatch.setattr(DownstreamEvaluator, "_compute", counted)
+    monkeypatch.setattr(MultipleChoice, "score", counted)
     job = ["search=oneshot", "budget=1", "tracking=none", "eval.tasks=[mini_one_hop]", "eval.corpora=[]", *SMALL]
     sweep_here(*job)
     assert computed == ["mini_one_hop"] * 2  # dense and pruned
@@ -152,14 +165,14 @@ def test_help_explains_groups_with_examples(sweep_here: Command) -> None:
         assert text in result.out
 
 
-def test_tasks_are_built_once_per_process(sweep_here: Command) -> None:
-    from deprune.data.tasks import load_task
-
-    load_task.cache_clear()
+def test_tasks_are_built_once_per_process(sweep_here: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = list[str]()
+    process_session.cache_clear()
+    monkeypatch.setattr("deprune.downstream.choices.load_task", lambda task: built.append(task) or load_task(task))
     job = ["search=random", "seed=1,2,3", "budget=2", "tracking=none", "eval.tasks=[mini_one_hop]", *SMALL]
     assert sweep_here("-m", *job).code == 0
-    info = load_task.cache_info()
-    assert (info.misses, info.hits >= 2) == (1, True)
+    process_session.cache_clear()
+    assert built == ["mini_one_hop"]
 
 
 def test_racing_is_part_of_what_a_run_is(sweep_here: Command, tmp_path: Path) -> None:
@@ -167,7 +180,7 @@ def test_racing_is_part_of_what_a_run_is(sweep_here: Command, tmp_path: Path) ->
     for racing in ("false", "true"):
         assert sweep_here(*job, f"evaluator.racing={racing}", "evaluator.batch_size=4").code == 0
     records = [read_record(path) for path in tmp_path.rglob("record.json")]
-    assert sorted(r.racing for r in records) == [False, True]
+    assert sorted(r.removal.racing for r in records) == [False, True]
     assert len({r.run_id for r in records}) == 2
 
 
@@ -176,12 +189,13 @@ def test_items_give_accuracy_and_speed_is_measured_where_wanted(sweep_here: Comm
     assert sweep_here(*job, "eval=none", "eval.speed=true").code == 0
     (path,) = tmp_path.rglob("record.json")
     record = read_record(path)
-    assert record.objective == "task_margin"
-    assert record.calib_accuracy is not None
-    assert 0 <= record.calib_accuracy <= 1
-    assert record.calib_accuracy * 12 == pytest.approx(round(record.calib_accuracy * 12))
-    assert record.efficiency["parameters"] < record.efficiency["parameters_dense"]
-    assert record.measured["speed"]["decode_tokens_per_second"] > 0
+    assert record.factors.objective == "task_margin"
+    assert record.removal.accuracy is not None
+    assert 0 <= record.removal.accuracy <= 1
+    assert record.removal.accuracy * 12 == pytest.approx(round(record.removal.accuracy * 12))
+    rows = {row.metric: row for row in record.scores.metrics}
+    assert 0 < rows["parameters"].value < rows["parameters"].dense_value
+    assert min(rows["decode_tokens_per_second"].value, rows["decode_tokens_per_second"].dense_value) > 0
 
 
 def test_an_objective_of_items_refuses_text_before_any_model_is_loaded(sweep_here: Command) -> None:

@@ -76,7 +76,16 @@ class HubCorpus(Corpus):
 
     def documents(self) -> Sequence[str]:
         """Returns the texts of the rows, or the documents that the rows make up."""
-        return _hub_documents(self)
+        rows = hub_rows(self.data_sets()[0], self.split)
+        fields = [name for _, name, _, _ in Formatter().parse(self.template) if name is not None]
+        for field in fields:
+            if field not in rows.column_names:
+                raise ConfigError(unknown_name(f"calib.template column in {self.path}", field, rows.column_names))
+        if [self.template] == [f"{{{field}}}" for field in fields]:
+            texts: Sequence[str] = rows[fields[0]]  # read as they are drawn: the column may be large
+        else:
+            texts = [self.template.format(**row) for row in rows.select_columns(fields)]
+        return texts if self.document_start is None else _join_lines(texts, self.document_start)
 
     def identity(self) -> dict[str, Any]:
         """Returns all fields, which name the data completely."""
@@ -85,20 +94,6 @@ class HubCorpus(Corpus):
     def data_sets(self) -> Sequence[DataSet]:
         """Returns the data set."""
         return (DataSet(path=self.path, config=self.config, revision=self.revision, file=self.data_files),)
-
-
-@lru_cache(maxsize=4)
-def _hub_documents(corpus: HubCorpus) -> Sequence[str]:
-    rows = hub_rows(corpus.data_sets()[0], corpus.split)
-    fields = [name for _, name, _, _ in Formatter().parse(corpus.template) if name is not None]
-    for field in fields:
-        if field not in rows.column_names:
-            raise ConfigError(unknown_name(f"calib.template column in {corpus.path}", field, rows.column_names))
-    if [corpus.template] == [f"{{{field}}}" for field in fields]:
-        texts: Sequence[str] = rows[fields[0]]  # read as they are drawn: the column may be large
-    else:
-        texts = [corpus.template.format(**row) for row in rows.select_columns(fields)]
-    return texts if corpus.document_start is None else _join_lines(texts, corpus.document_start)
 
 
 READERS = {".json": "json", ".jsonl": "json", ".parquet": "parquet", ".csv": "csv", ".txt": "text"}

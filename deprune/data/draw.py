@@ -13,26 +13,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from deprune.core.errors import DataError
 from deprune.core.fingerprint import digest_of, digest_of_bytes
+from deprune.core.memory import Memory
 from deprune.core.randomness import generator
 from deprune.data.corpora import RandomTokens
-from deprune.data.corpus import CalibConfig, Item
+from deprune.data.corpus import CalibConfig, Corpus, Item
 from deprune.data.layout import ItemShape, ItemTokens, lay_out, tokenize_item
 from deprune.data.samples import CalibrationSet, SampleBatch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 N_IDENTIFYING = 1024
 """Number of documents, first in the draw's order, that identify a draw and give its items their shape."""
 
 
-@lru_cache(maxsize=4)
-def draw_windows(calib: CalibConfig, seq_len: int, tokenizer: PreTrainedTokenizerBase, model: str) -> CalibrationSet:
+def draw_windows(
+    calib: CalibConfig, seq_len: int, tokenizer: PreTrainedTokenizerBase, model: str, memory: Memory | None = None
+) -> CalibrationSet:
     """Draws a calibration set of token windows.
 
     Every model gets a draw of its own (its name enters the seed), which makes the draws of a
@@ -43,6 +47,7 @@ def draw_windows(calib: CalibConfig, seq_len: int, tokenizer: PreTrainedTokenize
         seq_len: Length of a window [tokens].
         tokenizer: Tokenizer of the model; where it starts texts with a token, so does each window.
         model: The model's name in records.
+        memory: Holds the documents of corpora that were read before.
 
     Raises:
         DataError: The corpus holds too few tokens, or cannot be had.
@@ -52,7 +57,7 @@ def draw_windows(calib: CalibConfig, seq_len: int, tokenizer: PreTrainedTokenize
         ids_RT = torch.from_numpy(_random_windows(calib.n_samples, seq_len, tokenizer, rng))
         sample_id = digest_of([calib.name, calib.seed, model])
     else:
-        documents = calib.corpus.documents()
+        documents = (memory or Memory()).once(_documents, calib.corpus)
         order = rng.permutation(len(documents))
         ids_RT = torch.tensor(_first_windows(calib, documents, order, tokenizer, seq_len))
         sample_id = digest_of_bytes(documents[int(i)].encode() for i in order[:N_IDENTIFYING])
@@ -82,14 +87,15 @@ class DrawnItems:
         return CalibrationSet(ids_RT, self.sample_id, digest_of_bytes(t.numpy().tobytes() for t in tensors), answers)
 
 
-@lru_cache(maxsize=4)
-def draw_items(calib: CalibConfig, seq_len: int, tokenizer: PreTrainedTokenizerBase, model: str) -> DrawnItems:
+def draw_items(
+    calib: CalibConfig, seq_len: int, tokenizer: PreTrainedTokenizerBase, model: str, memory: Memory | None = None
+) -> DrawnItems:
     """Draws items; see `draw_windows` for the arguments.
 
     Raises:
         DataError: There are too few items that are short enough, or they cannot be had.
     """
-    items = calib.corpus.items()
+    items = (memory or Memory()).once(_items, calib.corpus)
     order = _generator(calib, model).permutation(len(items))
     sample_id = digest_of_bytes(items[int(i)].text.encode() for i in order[:N_IDENTIFYING])
     taken: list[Item] = []
@@ -108,6 +114,14 @@ def draw_items(calib: CalibConfig, seq_len: int, tokenizer: PreTrainedTokenizerB
             f"calib.n_samples={n} were asked for; lower calib.n_samples or raise calib.seq_len."
         )
     return DrawnItems(taken[:n], drawn[:n], drawn[:N_IDENTIFYING], sample_id)
+
+
+def _documents(corpus: Corpus) -> Sequence[str]:
+    return corpus.documents()
+
+
+def _items(corpus: Corpus) -> Sequence[Item]:
+    return corpus.items()
 
 
 def _generator(calib: CalibConfig, model: str) -> np.random.Generator:

@@ -13,11 +13,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from deprune.core.errors import ConfigError, DataError
 from deprune.core.suggestions import unknown_name
@@ -25,6 +24,9 @@ from deprune.data.corpora import hub_rows
 from deprune.data.draw import start_tokens, windows_of
 from deprune.data.hub import DataSet
 from deprune.embedded import documents as embedded
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,6 @@ def check_corpora(names: Sequence[str]) -> None:
             raise ConfigError(unknown_name("corpus of eval.corpora", name, [*HUB_CORPORA, *embedded.WRITERS]))
 
 
-@lru_cache(maxsize=16)
 def heldout_windows(name: str, seq_len: int, n_windows: int | None, tokenizer: PreTrainedTokenizerBase) -> Tensor:
     """Returns token windows of a corpus, int64 `(n, seq_len)`.
 
@@ -111,6 +112,11 @@ def heldout_windows(name: str, seq_len: int, n_windows: int | None, tokenizer: P
     if not windows:
         raise DataError(f"The held-out corpus {name} holds no window of {seq_len} tokens; take it out of eval.corpora.")
     return torch.tensor(windows[:n_windows])
+
+
+def fetch_corpus(name: str) -> None:
+    """Reads a corpus of the Hub, which fills the local cache."""
+    hub_rows(HUB_CORPORA[name].data, HUB_CORPORA[name].split)
 
 
 def _joint_windows(corpus: HeldOutCorpus, seq_len: int, tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:

@@ -47,7 +47,15 @@ class InstructionItems(Corpus):
 
     def items(self) -> Sequence[Item]:
         """Returns the items in the order of the rows."""
-        return _instruction_items(self)
+        rows = hub_rows(self.data_sets()[0], self.split)
+        for column in ("instruction", "answer"):
+            if column not in rows.column_names:
+                raise ConfigError(f"The data set {self.path} has no column '{column}', which calib.path must have.")
+        pairs = zip(rows["instruction"], rows["answer"], strict=True)
+        items = [item for instruction, answer in pairs if (item := _parse_instruction(instruction, answer))]
+        if not items:
+            raise DataError(f"No instruction of {self.path} names its allowed answers; give another data set.")
+        return items
 
     def identity(self) -> dict[str, Any]:
         """Returns all fields, which name the data completely."""
@@ -56,19 +64,6 @@ class InstructionItems(Corpus):
     def data_sets(self) -> Sequence[DataSet]:
         """Returns the data set."""
         return (DataSet(path=self.path, revision=self.revision),)
-
-
-@lru_cache(maxsize=2)
-def _instruction_items(corpus: InstructionItems) -> list[Item]:
-    rows = hub_rows(corpus.data_sets()[0], corpus.split)
-    for column in ("instruction", "answer"):
-        if column not in rows.column_names:
-            raise ConfigError(f"The data set {corpus.path} has no column '{column}', which calib.path must have.")
-    pairs = zip(rows["instruction"], rows["answer"], strict=True)
-    items = [item for instruction, answer in pairs if (item := _parse_instruction(instruction, answer))]
-    if not items:
-        raise DataError(f"No instruction of {corpus.path} names its allowed answers; give another data set.")
-    return items
 
 
 def _parse_instruction(instruction: str, answer: str) -> Item | None:

@@ -6,16 +6,18 @@ Two calibration and evaluation texts overlap where they share a window of 50 tok
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers import PreTrainedTokenizerBase
 
 from deprune.data.corpus import Item
-from deprune.data.heldout import heldout_windows
 from deprune.data.samples import CalibrationSet
-from deprune.data.tasks import evaluation_items
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
 
 N_TOKENS = 50
 """Length of a window that does not occur twice by chance [tokens]."""
@@ -24,46 +26,53 @@ N_TOKENS = 50
 def overlap_warnings(
     calibration: CalibrationSet,
     items: Sequence[Item],
-    evaluated: Iterable[tuple[str, NDArray[np.uint64], frozenset[str]]],
+    evaluated: Iterable[EvaluatedText],
 ) -> list[str]:
     """Returns a sentence for each task or corpus that the calibration set overlaps with.
 
     Args:
         calibration: The calibration set.
         items: Its items, where it has any.
-        evaluated: Name, window hashes and item texts of each task or corpus.
+        evaluated: What models are scored on.
     """
     rows = [window_hashes(row.numpy()) for row in calibration.ids_RT]
     warnings = []
-    for name, hashes, texts in evaluated:
-        n_windows = sum(bool(np.isin(row, hashes).any()) for row in rows)
-        n_items = sum(item.text in texts for item in items)
+    for text in evaluated:
+        n_windows = sum(bool(np.isin(row, text.hashes).any()) for row in rows)
+        n_items = sum(item.text in text.items for item in items)
         if n_windows or n_items:
             shared = max(n_windows // calibration.rows_per_sample, n_items)
             warnings.append(
                 f"{shared} of {calibration.n_samples} calibration samples share an item or {N_TOKENS} tokens "
-                f"with the evaluation data of {name}."
+                f"with the evaluation data of {text.name}."
             )
     return warnings
 
 
-@lru_cache(maxsize=64)
-def task_hashes(
-    task: str, limit: int | None, tokenizer: PreTrainedTokenizerBase
-) -> tuple[str, NDArray[np.uint64], frozenset[str]]:
-    """Returns name, window hashes and item texts of a task."""
-    texts = [item.text for item in evaluation_items(task, limit)]
-    windows = [window_hashes(np.array(tokenizer.encode(text, verbose=False))) for text in texts]
-    return task, np.unique(np.concatenate([*windows, np.empty(0, np.uint64)])), frozenset(texts)
+@dataclass(frozen=True, eq=False)
+class EvaluatedText:
+    """What a task or corpus that models are scored on consists of.
 
+    Attributes:
+        name: The task or corpus.
+        hashes: Of its windows of 50 tokens, sorted, distinct.
+        items: Texts of its items with their right answers.
+    """
 
-@lru_cache(maxsize=64)
-def corpus_hashes(
-    corpus: str, seq_len: int, n_windows: int | None, tokenizer: PreTrainedTokenizerBase
-) -> tuple[str, NDArray[np.uint64], frozenset[str]]:
-    """Returns name and window hashes of a held-out corpus, and no items."""
-    rows = heldout_windows(corpus, seq_len, n_windows, tokenizer)
-    return corpus, np.unique(np.concatenate([window_hashes(row.numpy()) for row in rows])), frozenset()
+    name: str
+    hashes: NDArray[np.uint64]
+    items: frozenset[str] = frozenset()
+
+    @classmethod
+    def of_items(cls, name: str, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> EvaluatedText:
+        """Returns the text of some items."""
+        windows = [window_hashes(np.array(tokenizer.encode(text, verbose=False))) for text in texts]
+        return cls(name, np.unique(np.concatenate([*windows, np.empty(0, np.uint64)])), frozenset(texts))
+
+    @classmethod
+    def of_windows(cls, name: str, ids_RT: Tensor) -> EvaluatedText:
+        """Returns the text of some token windows."""
+        return cls(name, np.unique(np.concatenate([window_hashes(row.numpy()) for row in ids_RT])))
 
 
 def window_hashes(ids: NDArray[np.int64]) -> NDArray[np.uint64]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import json
 import logging
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,9 +30,8 @@ def check_tasks(tasks: Sequence[str]) -> None:
             raise ConfigError(unknown_name("evaluation task", task, known))
 
 
-@functools.lru_cache(maxsize=32)
 def load_task(task: str) -> Any:
-    """Returns lm-eval's task object, built once per process.
+    """Builds lm-eval's task object.
 
     Raises:
         DataError: The data of the task cannot be had from the Hub.
@@ -57,7 +58,6 @@ def data_sets_of(task: str) -> tuple[DataSet, ...]:
     return (DataSet(path=settings["dataset_path"], config=settings.get("dataset_name")),)
 
 
-@functools.lru_cache(maxsize=32)
 def training_items(task: str) -> list[Item]:
     """Returns the items of a task's training split.
 
@@ -75,14 +75,32 @@ def training_items(task: str) -> list[Item]:
     return _items(loaded, loaded.training_docs())
 
 
-@functools.lru_cache(maxsize=32)
-def evaluation_items(task: str, limit: int | None) -> list[Item]:
-    """Returns the items that a multiple-choice task is evaluated on; no items for other kinds of task."""
-    loaded = load_task(task)
-    if loaded.OUTPUT_TYPE != "multiple_choice":
-        return []
-    docs = list(loaded.eval_docs)
-    return _items(loaded, docs[:limit])
+def evaluation_items(built: Any, limit: int | None) -> list[Item]:
+    """Returns the items that a multiple-choice task is evaluated on.
+
+    Args:
+        built: As `load_task` returns it.
+        limit: Number of items, from the first; None for all.
+    """
+    return _items(built, list(built.eval_docs)[:limit])
+
+
+def item_hashes(built: Any, limit: int | None) -> list[str]:
+    """Returns the hash of each document that a task is evaluated on, as lm-eval's logs have it."""
+    from lm_eval.utils import handle_non_serializable, hash_string
+
+    return [
+        hash_string(json.dumps(doc, indent=2, default=handle_non_serializable, ensure_ascii=False))
+        for doc in list(built.eval_docs)[:limit]
+    ]
+
+
+def definition_of(built: Any) -> str:
+    """Returns all settings of a task as a text, its functions by their source."""
+    from lm_eval.utils import handle_non_serializable
+
+    text = json.dumps(built.dump_config(), sort_keys=True, default=handle_non_serializable)
+    return re.sub(r" at 0x[0-9a-f]+", "", text)  # where a function lies in memory
 
 
 def _items(task: Any, docs: Iterable[dict[str, Any]]) -> list[Item]:

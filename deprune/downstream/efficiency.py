@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from deprune.core.subset import BlockSubset
-from deprune.model.blocks import BlockStack
-from deprune.model.load import LoadedModel
-from deprune.model.prune import blocks_removed
+from deprune.core.memory import Memory
+from deprune.data.heldout import window_length
+from deprune.downstream.base import Score, Scorer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from deprune.model.blocks import BlockStack
+    from deprune.model.pruned import PrunedModel
+
+SUBJECT = "model"
+"""Stands where other scorers name a task."""
 
 N_PREFILL = 512
 """Number of tokens of the prompt on which speed is measured, where the context allows it."""
@@ -26,18 +34,66 @@ N_REPEATS = 5
 """Number of interleaved runs, of which the median counts."""
 
 
-@lru_cache(maxsize=4)
-def costs_by_block(loaded: LoadedModel, n_tokens: int) -> tuple[tuple[int, ...], tuple[float, ...], int, float]:
-    """Returns what each block of the dense model costs, and what all of it does.
+@dataclass(frozen=True, kw_only=True)
+class Efficiency(Scorer):
+    """Counts parameters and operations, and, if asked for, measures tokens per second.
+
+    Attributes:
+        speed: Measure prefill and decoding: medians of runs in which the models take turns.
+    """
+
+    is_kept: ClassVar[bool] = False
+
+    speed: bool = False
+
+    def subjects(self) -> Sequence[str]:
+        """Returns the model itself."""
+        return (SUBJECT,)
+
+    def identity(self, key: str) -> dict[str, Any]:
+        """Returns the setting that identities of runs have held from the first."""
+        return {"speed": self.speed}
+
+    def score(self, subject: str, models: Sequence[PrunedModel], memory: Memory) -> list[list[Score]]:
+        """Returns counts, then speeds."""
+        rows = [_counts(pruned) for pruned in models]
+        speeds = _speeds(models) if self.speed else [[]] * len(models)
+        return [counted + timed for counted, timed in zip(rows, speeds, strict=True)]
+
+
+def _counts(pruned: PrunedModel) -> list[Score]:
+    loaded, kept = pruned.loaded, pruned.subset.kept
+    costs = loaded.memory.once(costs_by_block, loaded.stack, window_length(loaded.facts.context))
+    parameters = costs.parameters_outside + sum(costs.parameters[b] for b in kept)
+    flops = costs.flops_outside + sum(costs.flops[b] for b in kept)
+    counts = (("parameters", parameters, "parameters"), ("flops_per_token", flops, "FLOP/token"))
+    return [_row(name, float(value), unit, higher_is_better=False) for name, value, unit in counts]
+
+
+def _row(metric: str, value: float, unit: str, *, higher_is_better: bool) -> Score:
+    return Score(
+        task=SUBJECT, metric=metric, response=None, value=value, stderr=None, unit=unit,
+        higher_is_better=higher_is_better,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class BlockCosts:
+    """What the blocks of a model cost, and what is outside of them; FLOPs are per token."""
+
+    parameters: tuple[int, ...]
+    flops: tuple[float, ...]
+    parameters_outside: int
+    flops_outside: float
+
+
+def costs_by_block(stack: BlockStack, n_tokens: int) -> BlockCosts:
+    """Returns what each block of a model costs, counted, not measured.
 
     Args:
-        loaded: The model.
+        stack: The model.
         n_tokens: Length of the sequence on which operations are counted [tokens].
-
-    Returns:
-        Parameters of each block, FLOPs per token of each block, parameters of the model, FLOPs per token of it.
     """
-    stack = loaded.stack
     ids_BT = torch.zeros(1, n_tokens, dtype=torch.long, device=stack.model.device)
     with FlopCounterMode(display=False) as counter:
         inputs = stack.embed(ids_BT)
@@ -51,37 +107,30 @@ def costs_by_block(loaded: LoadedModel, n_tokens: int) -> tuple[tuple[int, ...],
         stack.logits(hidden_BTD)
     outside += counter.get_total_flops()
     parameters = tuple(sum(p.numel() for p in block.parameters()) for block in stack.blocks)
-    return parameters, tuple(per_block), stack.model.num_parameters(), sum(per_block) + outside / n_tokens
+    return BlockCosts(parameters, tuple(per_block), stack.model.num_parameters() - sum(parameters), outside / n_tokens)
 
 
-def efficiency(loaded: LoadedModel, subset: BlockSubset, n_tokens: int) -> dict[str, float]:
-    """Returns parameters and FLOPs per token of the pruned and the dense model, counted, not measured."""
-    parameters, flops, all_parameters, all_flops = costs_by_block(loaded, n_tokens)
-    return {
-        "parameters": all_parameters - sum(parameters[b] for b in subset.removed),
-        "parameters_dense": all_parameters,
-        "flops_per_token": all_flops - sum(flops[b] for b in subset.removed),
-        "flops_per_token_dense": all_flops,
-    }
-
-
-def measure_speed(loaded: LoadedModel, subset: BlockSubset) -> dict[str, float]:
-    """Returns tokens per second of prefill and decoding, dense and pruned: medians of interleaved runs."""
-    names = ("prefill", "decode", "prefill_dense", "decode_dense")
-    runs: dict[str, list[float]] = {name: [] for name in names}
+def _speeds(models: Sequence[PrunedModel]) -> list[list[Score]]:
+    """Returns tokens per second of prefill and decoding: medians of interleaved runs."""
+    runs: list[list[tuple[float, float]]] = [[] for _ in models]
     for repeat in range(N_REPEATS + 1):
-        for suffix, removed in (("", subset), ("_dense", BlockSubset(subset.n_blocks))):
-            with blocks_removed(loaded.stack.model, removed):
-                prefill, decode = _tokens_per_second(loaded.stack, loaded.facts.context)
+        for taken, pruned in zip(runs, models, strict=True):
+            with pruned.module() as model:
+                speeds = _tokens_per_second(model, pruned.loaded.facts.context)
             if repeat:  # the first run warms up
-                runs[f"prefill{suffix}"].append(prefill)
-                runs[f"decode{suffix}"].append(decode)
-    return {f"{name}_tokens_per_second": round(median(values), 1) for name, values in runs.items()}
+                taken.append(speeds)
+    names = ("prefill_tokens_per_second", "decode_tokens_per_second")
+    return [
+        [
+            _row(name, round(median(values), 1), "token/s", higher_is_better=True)
+            for name, values in zip(names, zip(*taken, strict=True), strict=True)
+        ]
+        for taken in runs
+    ]
 
 
 @torch.inference_mode()
-def _tokens_per_second(stack: BlockStack, context: int | None) -> tuple[float, float]:
-    model = stack.model
+def _tokens_per_second(model: PreTrainedModel, context: int | None) -> tuple[float, float]:
     n_prefill = min(N_PREFILL, (context or N_PREFILL) - N_DECODED)
     ids_BT = torch.ones(1, n_prefill, dtype=torch.long, device=model.device)
     output, prefill_seconds = _timed(lambda: model(ids_BT, use_cache=True), model.device)

@@ -6,8 +6,9 @@ never sees the search. Every loss of every sample is computed once, by whatever 
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import NoReturn
@@ -21,14 +22,15 @@ from deprune.core.errors import DepruneError
 from deprune.core.fingerprint import digest_of
 from deprune.core.subset import BlockSubset
 from deprune.data.samples import CalibrationSet, SampleBatch
-from deprune.evaluator import activations
 from deprune.evaluator.base import Evaluation, EvaluationCounter, EvaluatorConfig
+from deprune.evaluator.hidden_states import DenseStates
 from deprune.evaluator.memory import fitting_batch_size, free_memory, is_out_of_memory
 from deprune.evaluator.racing import race
 from deprune.evaluator.trie import count_prefixes, walk
 from deprune.model.blocks import BlockStack
 from deprune.objective.base import Objective
 from deprune.record.evaluations import EvaluationStore
+from deprune.search.statistic import Statistic
 
 log = logging.getLogger(__name__)
 
@@ -108,32 +110,24 @@ class SubsetEvaluator:
             return list(subsets)
         return race(self.evaluate, subsets, self.n_samples, self._batch_size, self._config.racing_error)
 
-    def block_influence(self) -> NDArray[np.float64]:
-        """Returns the mean over tokens of 1 − cos(h_in, h_out) of each block, `(N,)`."""
-        return self._statistic(activations.block_influence)
-
-    def angular_distances(self) -> NDArray[np.float64]:
-        """Returns the mean angles between hidden states at the last token, in units of π, `(N + 1, N + 1)`."""
-        return self._statistic(activations.angular_distances)
-
-    def mutual_information(self) -> NDArray[np.float64]:
-        """Returns a Gaussian estimate of I(h_in; h_out) of each block [nat], `(N,)`."""
-        return self._statistic(activations.mutual_information)
-
-    def _statistic(
-        self, measure: Callable[[BlockStack, Sequence[SampleBatch]], NDArray[np.float64]]
-    ) -> NDArray[np.float64]:
-        """Returns a statistic of the dense model, from the store where it is there."""
-        key = f"{measure.__name__} {digest_of(self._keys)}"
+    def statistic(self, statistic: Statistic) -> NDArray[np.float64]:
+        """Returns a statistic of the dense model's hidden states, from the store where it is there."""
+        key = f"{statistic.key()} {digest_of(self._keys)}"
         known = self._store.statistic(key)
         if known is None:
-            stack, n = self._stacks[0], self.n_samples
-            sizes = {first: min(self._batch_size, n - first) for first in range(0, n, self._batch_size)}
-            batches = [self._calibration.batch(first, size, stack.model.device) for first, size in sizes.items()]
-            known = measure(stack, batches).tolist()
-            self.counter.block_calls += n * stack.n_blocks
+            known = statistic.measure([self._dense_states_of(first) for first in self._firsts()]).tolist()
             self._store.put_statistic(key, known)
         return np.array(known)
+
+    def _dense_states_of(self, first: int) -> DenseStates:
+        """Returns the hidden states of the dense model on the batch that starts at a sample, without filling."""
+        stack, size = self._stacks[0], min(self._batch_size, self.n_samples - first)
+        batch = self._calibration.batch(first, size, stack.model.device)
+        return DenseStates(stack, batch, functools.partial(self._count_block, size))
+
+    def _firsts(self) -> range:
+        """Returns the first sample of each batch."""
+        return range(0, self.n_samples, self._batch_size)
 
     def _fitting_batch_size(self) -> int:
         n_tokens = self._calibration.ids_RT.shape[1] * self._calibration.rows_per_sample
@@ -171,7 +165,7 @@ class SubsetEvaluator:
         size = self._batch_size
         batches = {
             first: [s for s, rows in missing.items() if any(first <= row < first + size for row in rows)]
-            for first in range(0, self.n_samples, size)
+            for first in self._firsts()
         }
         groups = [(first, group) for first, wanted in batches.items() for group in self._groups(wanted)]
         total = sum(count_prefixes(group) for _, group in groups)
@@ -228,13 +222,16 @@ class SubsetEvaluator:
         inputs = stack.embed(batch.ids_RT, **batch.model_inputs(stack.model.dtype))
 
         def run_block(block: int, hidden_RTD: Tensor) -> Tensor:
-            with self._lock:
-                self.counter.block_calls += n_samples
-                if bar is not None:
-                    bar.update()
+            self._count_block(n_samples, bar)
             return stack.run_block(block, hidden_RTD, inputs)
 
         yield from walk(inputs.hidden_BTD, subsets, run_block)
+
+    def _count_block(self, n_samples: int, bar: tqdm[NoReturn] | None = None) -> None:
+        with self._lock:
+            self.counter.block_calls += n_samples
+            if bar is not None:
+                bar.update()
 
     def _dense_state(self, stack: BlockStack, first: int, batch: SampleBatch) -> Tensor:
         """Returns the dense model's last hidden state of a batch, which is kept in main memory."""

@@ -20,7 +20,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from scipy import stats
 
 from deprune.core.subset import BlockSubset
 from deprune.evaluator.base import Evaluation
@@ -62,6 +61,8 @@ def race(
 
 def is_worse(candidate: Evaluation, leader: Evaluation, n_samples: int, level: float) -> bool:
     """Whether a candidate is worse than the leader on all samples, with confidence, on those seen."""
+    from scipy import stats
+
     if math.isinf(candidate.loss):
         return math.isfinite(leader.loss)
     n_seen = len(candidate.sums)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -12,78 +11,102 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from deprune.core.errors import ConfigError, UnsupportedModelError
-from deprune.core.subset import BlockSubset
-from deprune.model.load import ModelConfig, load_model
-from deprune.model.prune import prune_blocks
-from deprune.record.schema import RunRecord
+from deprune.model.pruned import PrunedModel
+from deprune.model.source import ModelConfig
+from deprune.record import RunRecord
 
 PROBE_SHAPE = (2, 16)
 """Sequences and tokens on which the checkpoint is compared."""
 
 
-def export(model: ModelConfig, removed: Iterable[int], out: Path, record: RunRecord | None) -> None:
-    """Writes the model without some blocks; `out` appears only once its logits were compared.
+def export(pruned: PrunedModel, out: Path, record: RunRecord | None = None) -> None:
+    """Writes a pruned model as a checkpoint; `out` appears only once its logits were compared.
 
     Args:
-        model: The dense model.
-        removed: The blocks to remove.
+        pruned: The model.
         out: A folder that does not exist.
-        record: The run that chose the blocks, for the model card.
+        record: The run that it comes from, for the model card.
 
     Raises:
-        ConfigError: The folder exists, a block does not, or the weights are not those of the run.
+        ConfigError: The folder exists, or the weights or the treatment are not those of the run.
         UnsupportedModelError: The checkpoint gives other logits than the pruned model, as when
             blocks depend on their index.
     """
-    if out.exists():
-        raise ConfigError(f"The folder {out} exists; give another in out=<folder>, or remove it first.")
-    loaded = load_model(model, "cpu", "auto")
-    if record is not None and record.model_revision != loaded.facts.revision:
-        raise ConfigError(
-            f"The weights of {model.path} ({loaded.facts.revision}) are not those of run {record.run_id} "
-            f"({record.model_revision}); give the revision or folder that the run used."
-        )
-    subset = BlockSubset.of(loaded.facts.n_blocks, removed)
-    pruned = loaded.stack.model
-    ids_BT = torch.randint(pruned.config.get_text_config().vocab_size, PROBE_SHAPE, generator=torch.Generator())
-    expected = loaded.stack.run(ids_BT, subset)
-    prune_blocks(pruned, subset)
-    load_model.cache_clear()  # what it holds is no longer the dense model
+    check_free(out)
+    loaded = pruned.loaded
+    if record is not None:
+        _check_same(pruned, record)
+    vocabulary = loaded.stack.model.config.get_text_config().vocab_size
+    ids_BT = torch.randint(vocabulary, PROBE_SHAPE, generator=torch.Generator())
+    expected = loaded.stack.run(ids_BT, pruned.subset)
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
-        pruned.save_pretrained(draft)
+        with pruned.module() as model:
+            model.save_pretrained(draft)
         loaded.tokenizer.save_pretrained(draft)
-        (draft / "README.md").write_text(model_card(model, subset, record), encoding="utf-8")
-        _compare(draft, ids_BT, expected, model)
+        (draft / "README.md").write_text(model_card(pruned, record), encoding="utf-8")
+        _compare(draft, ids_BT, expected, loaded.config)
         draft.chmod(0o755)
         draft.rename(out)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def model_card(model: ModelConfig, subset: BlockSubset, record: RunRecord | None) -> str:
+def check_free(out: Path) -> None:
+    """Makes sure that nothing is overwritten.
+
+    Raises:
+        ConfigError: There is something.
+    """
+    if out.exists():
+        raise ConfigError(f"The folder {out} exists; give another in out=<folder>, or remove it first.")
+
+
+def _check_same(pruned: PrunedModel, record: RunRecord) -> None:
+    revision, of = pruned.loaded.facts.revision, record.provenance
+    if of.model_revision != revision:
+        raise ConfigError(
+            f"The weights of {pruned.loaded.config.path} ({revision}) are not those of run {record.run_id} "
+            f"({of.model_revision}); give the revision or folder that the run used."
+        )
+    if record.identity.get("treat") != pruned.treatment:
+        raise ConfigError(
+            f"Run {record.run_id} scored a model whose weights were changed by treat={record.factors.treatment}, "
+            "which an export cannot repeat; export a run with treat=none."
+        )
+
+
+def model_card(pruned: PrunedModel, record: RunRecord | None) -> str:
     """Returns a Hub model card that says what was removed, how it was chosen, and what it scored."""
+    model, subset = pruned.loaded.config, pruned.subset
     base = f"base_model: {model.path}\n" if model.on_hub else ""
+    since = "Nothing was retrained." if pruned.treatment is None else f"Treated since: {pruned.treatment['name']}."
     lines = [
         f"---\n{base}library_name: transformers\ntags: [depth-pruning, deprune]\n---\n",
         f"# {model.label} without {len(subset.removed)} of {subset.n_blocks} blocks\n",
-        f"Removed blocks (0-based): {', '.join(map(str, subset.removed))}. Nothing was retrained.\n",
+        f"Removed blocks (0-based): {', '.join(map(str, subset.removed))}. {since}\n",
     ]
     if record is not None:
+        of, removal = record.factors, record.removal
         lines += [
-            f"Chosen by `{record.search}` with the objective `{record.objective}` on {record.calib_samples} samples "
-            f"of {record.calib_seq_len} tokens of {record.calib_dataset} (seed {record.calib_seed}); run "
-            f"{record.run_id} of deprune {record.environment['deprune']}. Objective [{record.unit}]: "
-            f"{record.calib_value_dense:.4f} dense, {record.calib_value:.4f} pruned.\n",
+            f"Chosen by `{of.search}` with the objective `{of.objective}` on {of.calib_samples} samples "
+            f"of {of.calib_seq_len} tokens of {of.calib_dataset} (seed {of.calib_seed}); run "
+            f"{record.run_id} of deprune {record.provenance.environment['deprune']}. Objective [{removal.unit}]: "
+            f"{removal.dense_loss:.4f} dense, {removal.loss:.4f} pruned.\n",
             "| task | metric | dense | pruned | standard error | items |\n| --- | --- | --- | --- | --- | --- |",
             *(
-                f"| {row.task} | {row.metric} | {row.dense_value:.4f} | {row.value:.4f} | {row.stderr:.4f} "
-                f"| {row.n_items} |"
-                for row in record.metrics
+                f"| {row.task} | {row.metric} | {_digits(row.dense_value)} | {_digits(row.value)} "
+                f"| {_digits(row.stderr)} | {row.n_items} |"
+                for row in record.scores.metrics
+                if row.n_items
             ),
         ]
     return "\n".join(lines) + "\n"
+
+
+def _digits(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
 
 
 @torch.inference_mode()

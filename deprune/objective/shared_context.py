@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
 
 import torch
 
@@ -17,7 +16,6 @@ N_TRIED = 8
 """Number of items, the longest ones, on which the shared layout is tried."""
 
 
-@lru_cache(maxsize=4)
 def calibration_set(drawn: DrawnItems, stack: BlockStack) -> CalibrationSet:
     """Returns items in the shared layout if the model then gives them the same likelihoods, else row by row.
 

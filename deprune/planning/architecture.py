@@ -12,8 +12,8 @@ import torch
 from omegaconf import OmegaConf
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
-from deprune.model.load import ModelConfig, ModelFacts, facts_of, read_facts, read_settings
 from deprune.model.prune import find_blocks
+from deprune.model.source import ModelConfig, ModelFacts, facts_of, read_facts, read_settings
 
 
 @lru_cache(maxsize=1)

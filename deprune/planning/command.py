@@ -95,7 +95,7 @@ def _this_machine() -> ThisMachine:
     import torch
 
     from deprune.evaluator.memory import free_memory
-    from deprune.model.load import resolve_device
+    from deprune.model.source import resolve_device
 
     return ThisMachine(free_memory(torch.device(resolve_device("auto"))))
 

@@ -13,7 +13,7 @@ from deprune.data.corpora import RandomTokens, hub_rows
 from deprune.data.heldout import HUB_CORPORA
 from deprune.data.hub import DataSet, hub_errors, require_hub
 from deprune.data.tasks import data_sets_of, load_task
-from deprune.model.load import ModelConfig, load_tokenizer, read_facts
+from deprune.model.source import ModelConfig, load_tokenizer, read_facts
 from deprune.run.config import RunConfig
 
 SETTINGS = ("*.json", "*.txt", "*.jinja", "tokenizer.model")

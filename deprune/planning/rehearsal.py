@@ -18,6 +18,8 @@ from deprune.core.randomness import generator
 from deprune.core.subset import BlockSubset, SearchSpace
 from deprune.evaluator.trie import count_prefixes
 from deprune.search.base import Problem, Search
+from deprune.search.statistic import Statistic
+from deprune.testing import ToyStates
 
 INTERACTION = 0.2
 """Size of the interaction of two blocks, as a part of that of one block's own loss."""
@@ -122,23 +124,12 @@ class InventedLosses:
         """Returns all subsets: how many racing would drop cannot be foreseen."""
         return list(subsets)
 
-    def block_influence(self) -> NDArray[np.float64]:
-        """Returns invented numbers."""
-        return self._statistic("influence", (self._n_blocks,))
-
-    def angular_distances(self) -> NDArray[np.float64]:
-        """Returns invented numbers."""
-        return self._statistic("angles", (self._n_blocks + 1, self._n_blocks + 1))
-
-    def mutual_information(self) -> NDArray[np.float64]:
-        """Returns invented numbers."""
-        return self._statistic("information", (self._n_blocks,))
-
-    def _statistic(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
-        if (name, self.n_samples) not in self._remembered.statistics:
-            self._remembered.statistics.add((name, self.n_samples))
+    def statistic(self, statistic: Statistic) -> NDArray[np.float64]:
+        """Returns the statistic of invented hidden states."""
+        if (statistic.key(), self.n_samples) not in self._remembered.statistics:
+            self._remembered.statistics.add((statistic.key(), self.n_samples))
             self.count_dense()
-        return self._rng.random(shape)
+        return statistic.measure([ToyStates(self._n_blocks, seed=1)])
 
     def count_dense(self) -> None:
         """Counts one pass of all samples through the blocks of the dense model."""

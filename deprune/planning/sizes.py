@@ -10,7 +10,7 @@ from deprune.data.draw import draw_items
 from deprune.data.heldout import HUB_CORPORA, heldout_windows, window_length
 from deprune.data.items import EmbeddedItems, InstructionItems, TaskItems
 from deprune.data.tasks import EMBEDDED_TASKS, check_tasks, evaluation_items
-from deprune.model.load import ModelConfig, load_tokenizer
+from deprune.model.source import ModelConfig, load_tokenizer
 from deprune.planning.architecture import Architecture, known
 from deprune.run.config import RunConfig
 

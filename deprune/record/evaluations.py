@@ -12,7 +12,6 @@ A line whose checksum does not fit (torn by a kill, or damaged) is skipped and c
 
 from __future__ import annotations
 
-import functools
 import json
 import uuid
 import zlib
@@ -163,30 +162,6 @@ class EvaluationStore:
     def _learn(self, subset: str, keys: Sequence[str], sums: Sequence[float], counts: Sequence[float]) -> None:
         losses = {key: (s, c) for key, s, c in zip(keys, sums, counts, strict=True)}
         self._known.setdefault(subset, {}).update(losses)
-
-
-def open_store(folder: Path, *, fresh: bool = False) -> EvaluationStore:
-    """Returns a store with all that is on disk by now.
-
-    The stores of the last contexts are kept, so that a job reads what others have added and not all
-    of it again, and so that a process leaves one shard and not one for each of its jobs.
-
-    Args:
-        folder: Where the shards of the context lie.
-        fresh: Believe nothing that was stored before.
-    """
-    if fresh:
-        return EvaluationStore(folder, fresh=True)
-    if not _kept_store(folder.absolute()).is_intact():
-        _kept_store.cache_clear()
-    store = _kept_store(folder.absolute())
-    store.refresh()
-    return store
-
-
-@functools.lru_cache(maxsize=4)
-def _kept_store(folder: Path) -> EvaluationStore:
-    return EvaluationStore(folder)
 
 
 def _encode(content: dict[str, Any]) -> bytes:

@@ -6,7 +6,7 @@ from typing import Any
 
 from deprune.core.fingerprint import file_name_of
 from deprune.core.kinds import Guarantee, Kind
-from deprune.record.schema import ACCURACY, LOG_PERPLEXITY, NATS_PER_TOKEN, SCHEMA_VERSION, SHARE
+from deprune.record.schema import ACCURACY, LOG_PERPLEXITY, NATS_PER_TOKEN, SCHEMA_VERSION, SHARE, UNTREATED
 
 VERSION = 2
 
@@ -32,7 +32,7 @@ SEARCHES: dict[str, tuple[Kind, tuple[Guarantee, ...]]] = {
 }
 """What the searches of that time would have said of themselves, in the order of tables; others count as complex."""
 
-METRICS = {
+METRICS: dict[str, dict[str, Any]] = {
     "acc": {"scorer": "choices", "response": ACCURACY, "unit": SHARE},
     "acc_norm": {"scorer": "choices", "response": None, "unit": SHARE},
     "log_perplexity": {"scorer": "perplexity", "response": LOG_PERPLEXITY, "unit": NATS_PER_TOKEN},
@@ -64,7 +64,7 @@ def upgraded(old: dict[str, Any]) -> dict[str, Any]:
                     "calib_seed", "search_seed",
                 )
             },
-            "treatment": "none",
+            "treatment": UNTREATED,
         },
         "draw": {
             "sample_id": take("calib_sample_id"),

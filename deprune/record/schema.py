@@ -13,6 +13,9 @@ SCHEMA_VERSION = 3
 
 FAILURE_SCHEMA_VERSION = 2
 
+UNTREATED = "none"
+"""The treatment that is none."""
+
 ACCURACY, LOG_PERPLEXITY = "accuracy", "log perplexity"
 """Responses that scorers of the project give: the share of items answered rightly, and the mean loss of a token."""
 

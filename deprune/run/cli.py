@@ -20,7 +20,7 @@ from deprune.core.redaction import redact
 from deprune.core.suggestions import unknown_name
 from deprune.run.workers import missing_launcher
 
-GROUPS = ("model", "calib", "objective", "search", "eval", "tracking")
+GROUPS = ("model", "calib", "objective", "search", "treat", "eval", "tracking")
 
 TRACEBACKS = "DEPRUNE_TRACEBACKS"
 """Environment variable that hands the user's HYDRA_FULL_ERROR on to the jobs' processes."""

@@ -1,26 +1,29 @@
 """From a composed Hydra configuration to typed, checked objects.
 
 The dataclass of each part is its schema: the YAML may set only its fields, with values of
-their types. `search`, `objective` and the corpus of `calib` are plug-ins, named by `_target_`.
+their types. `search`, `objective`, `treat`, the corpus of `calib` and the scorers of `eval` are
+plug-ins, named by `_target_`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, cast
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from deprune.core.build import build, build_target, name_of, typed
 from deprune.core.errors import ConfigError
 from deprune.data.corpus import CalibConfig, corpus_of
-from deprune.downstream.scores import EvalConfig
+from deprune.downstream.base import EvalConfig, Scorer
 from deprune.evaluator.base import EvaluatorConfig
-from deprune.model.load import ModelConfig
+from deprune.model.source import ModelConfig
 from deprune.objective.base import Objective
 from deprune.search.base import Search
 from deprune.tracking import TrackingConfig
+from deprune.treat.base import Treatment
 
 T = TypeVar("T")
 
@@ -40,6 +43,7 @@ class RunConfig:
     calib: CalibConfig
     objective: Objective
     search: Search
+    treat: Treatment
     eval: EvalConfig
     tracking: TrackingConfig
     evaluator: EvaluatorConfig
@@ -70,7 +74,8 @@ def parse(cfg: DictConfig) -> RunConfig:
         ),
         objective=build_target(cfg.objective, Objective, "objective"),
         search=build_target(cfg.search, Search, "search"),
-        eval=build(cfg.eval, EvalConfig, "eval"),
+        treat=build_target(cfg.treat, Treatment, "treat"),
+        eval=_evaluation(cfg.eval),
         tracking=build(cfg.tracking, TrackingConfig, "tracking"),
         evaluator=build(cfg.evaluator, EvaluatorConfig, "evaluator"),
         budget=typed(cfg.budget, (int, float), "budget"),
@@ -89,6 +94,13 @@ def parse(cfg: DictConfig) -> RunConfig:
             "calib=commonsense170k, calib=mini_items, or calib=task calib.task=arc_easy."
         )
     return parsed
+
+
+def _evaluation(node: DictConfig) -> EvalConfig:
+    settings = build(OmegaConf.masked_copy(node, [str(k) for k in node if k != "scorers"]), EvalConfig, "eval")
+    nodes = cast(DictConfig, OmegaConf.create(OmegaConf.to_container(node.get("scorers") or {}, resolve=True)))
+    built = {str(key): build_target(nodes[key], Scorer, f"eval.scorers.{key!s}") for key in nodes}
+    return dataclasses.replace(settings, scorers=built)
 
 
 def _check_ranges(config: RunConfig) -> None:

@@ -8,8 +8,6 @@ import platform
 import subprocess
 from pathlib import Path
 
-import torch
-
 import deprune
 
 PACKAGES = ("torch", "transformers", "datasets", "lm-eval", "tokenizers", "numpy", "hydra-core")
@@ -17,6 +15,8 @@ PACKAGES = ("torch", "transformers", "datasets", "lm-eval", "tokenizers", "numpy
 
 def describe_environment(device: str) -> dict[str, str]:
     """Returns names and versions of everything that can change a result in its last digits."""
+    import torch
+
     return {
         "deprune": deprune.__version__,
         "code": _code_state(),

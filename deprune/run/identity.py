@@ -14,8 +14,9 @@ from deprune.core.build import name_of
 from deprune.core.errors import ConfigError
 from deprune.core.fingerprint import digest_of
 from deprune.core.subset import SearchSpace
-from deprune.model.load import ModelFacts, resolve_device, resolve_dtype
+from deprune.model.source import ModelFacts, model_identity, resolve_device, resolve_dtype
 from deprune.run.config import RunConfig
+from deprune.search.base import Search
 
 DEFAULT_SEQ_LEN = 2048
 """The study's window length [tokens], for models whose context allows it."""
@@ -58,7 +59,7 @@ def resolve(config: RunConfig, facts: ModelFacts) -> ResolvedRun:
     dtype = resolve_dtype(config.dtype, device)
     seed = config.seed if config.search.uses_seed and budget else None
     identity: dict[str, Any] = {
-        "model": {"name": config.model.label, "revision": facts.revision, "dtype": dtype},
+        "model": model_identity(config.model, facts, dtype),
         "calib": {
             "name": config.calib.name,
             "n_samples": config.calib.n_samples,
@@ -67,19 +68,20 @@ def resolve(config: RunConfig, facts: ModelFacts) -> ResolvedRun:
             **config.calib.corpus.identity(),
         },
         "objective": config.objective.identity(),
-        "search": {"name": name_of(config.search), "seed": seed, **asdict(config.search)} if budget else None,
+        "search": _search_identity(config.search, seed) if budget else None,
         "budget": budget,
-        "eval": {
-            "tasks": sorted(config.eval.tasks),
-            "limit": config.eval.limit,
-            "corpora": sorted(config.eval.corpora),
-            "windows": config.eval.windows,
-            "speed": config.eval.speed,
-        },
+        "eval": config.eval.identity(),
     }
+    if (treatment := config.treat.identity()) is not None:
+        identity["treat"] = treatment
     if config.evaluator.racing and budget:
         identity["racing"] = config.evaluator.racing_error
     return ResolvedRun(space, seq_len, device, dtype, seed, identity, digest_of(identity))
+
+
+def _search_identity(search: Search, seed: int | None) -> dict[str, Any]:
+    version = {} if search.version == 1 else {"version": search.version}  # a first version has left none in old records
+    return {"name": name_of(search), "seed": seed, **asdict(search), **version}
 
 
 def resolve_budget(budget: int | float, n_blocks: int) -> int:

@@ -8,8 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING
 
 from deprune.core.build import name_of
 from deprune.core.errors import DepruneError
@@ -17,26 +16,21 @@ from deprune.core.files import require_writable
 from deprune.core.fingerprint import digest_of, file_name_of
 from deprune.core.randomness import generator
 from deprune.core.subset import BlockSubset
-from deprune.data.draw import DrawnItems, draw_items, draw_windows
-from deprune.data.heldout import check_corpora, window_length
-from deprune.data.overlap import corpus_hashes, overlap_warnings, task_hashes
-from deprune.data.samples import CalibrationSet
-from deprune.data.tasks import check_tasks
-from deprune.downstream.efficiency import efficiency, measure_speed
-from deprune.downstream.scores import DownstreamEvaluator
-from deprune.evaluator.evaluator import SubsetEvaluator
-from deprune.model.load import LoadedModel, load_model, load_tokenizer, read_facts
-from deprune.objective.base import Objective
-from deprune.objective.shared_context import calibration_set
-from deprune.objective.task_error import TaskError
-from deprune.record.evaluations import EvaluationStore, open_store
-from deprune.record.schema import RunRecord
-from deprune.record.store import ResultStore
+from deprune.record import ResultStore, RunRecord
+from deprune.record.evaluations import EvaluationStore
 from deprune.run.config import RunConfig
 from deprune.run.identity import ResolvedRun, resolve
-from deprune.run.recording import EvaluationRun, RunNotes, SearchRun, make_record
+from deprune.run.session import Session
 from deprune.search.base import Problem, SearchResult
 from deprune.tracking import track
+
+if TYPE_CHECKING:
+    from deprune.data.draw import DrawnItems
+    from deprune.data.samples import CalibrationSet
+    from deprune.model.load import LoadedModel
+    from deprune.model.pruned import PrunedModel
+    from deprune.objective.base import Objective
+    from deprune.run.recording import ScoringRun, SearchRun
 
 log = logging.getLogger(__name__)
 
@@ -71,18 +65,20 @@ class Stopwatch:
             self.seconds[name] = round(spent, 3)
 
 
-def prepare(config: RunConfig) -> ResolvedRun:
-    """Returns what a job comes to, without loading a model or data.
+def prepare(config: RunConfig, session: Session) -> ResolvedRun:
+    """Returns what a job comes to, without loading a model.
 
     Raises:
         DepruneError: The configuration cannot be run; the message says why.
     """
-    check_tasks(config.eval.tasks)
-    check_corpora(config.eval.corpora)
-    return resolve(config, read_facts(config.model))
+    run = resolve(config, session.facts(config.model))
+    if config.force or not ResultStore(config.results_dir).path(run.run_id).is_file():
+        for scorer in config.eval.scorers.values():
+            scorer.check(session.memory)
+    return run
 
 
-def run_job(config: RunConfig, run: ResolvedRun, sweep: str, watch: Stopwatch) -> JobResult:
+def run_job(config: RunConfig, run: ResolvedRun, sweep: str, watch: Stopwatch, session: Session) -> JobResult:
     """Runs one job, unless its record exists.
 
     Args:
@@ -90,6 +86,7 @@ def run_job(config: RunConfig, run: ResolvedRun, sweep: str, watch: Stopwatch) -
         run: What `prepare` made of it.
         sweep: Name of the sweep that the job belongs to.
         watch: Takes the time of each phase.
+        session: Holds what earlier jobs loaded and built.
 
     Raises:
         DepruneError: The job cannot be done; the message says why. Nothing was recorded.
@@ -98,36 +95,60 @@ def run_job(config: RunConfig, run: ResolvedRun, sweep: str, watch: Stopwatch) -
     require_writable(config.results_dir)
     if not config.force and (found := store.get(run.run_id)):
         return JobResult(found, remembered=True)
+    from deprune.model.pruned import PrunedModel
+    from deprune.run.recording import RunNotes, make_record
+
     with watch.phase("calibration"):
-        drawn = _draw(config, run)
+        drawn = _draw(config, run, session)
     with watch.phase("model"):
-        loaded = load_model(config.model, run.device, run.dtype)
+        loaded = session.model(config.model, run.device, run.dtype)
     with watch.phase("calibration"):
-        calibration = calibration_set(drawn, loaded.stack) if isinstance(drawn, DrawnItems) else drawn
-        warnings = _overlaps(config, loaded, calibration, drawn)
+        calibration = _calibration_set(drawn, loaded)
+        warnings = _overlaps(config, loaded, calibration, drawn, session)
     with watch.phase("search"):
-        search = _search(config, run, loaded, calibration)
+        search = _search(config, run, loaded, calibration, session)
+    with watch.phase("treatment"):
+        rng = generator(config.seed, "treatment", name_of(config.treat))
+        pruned = config.treat.treated(PrunedModel(loaded, search.pruned.subset), calibration, rng)
     with watch.phase("evaluation"):
-        evaluation = _evaluate(config, run, loaded, search)
+        scoring = _score(config, pruned, PrunedModel(loaded, search.dense.subset), session)
     watch.current = "recording"
-    record = make_record(config, run, calibration, search, evaluation, RunNotes(warnings, dict(watch.seconds)))
+    record = make_record(config, run, calibration, search, scoring, RunNotes(warnings, dict(watch.seconds)))
     path = store.put(record)
     track(config.tracking, record, path, config.results_dir, sweep)
     return JobResult(record, remembered=False)
 
 
-def _draw(config: RunConfig, run: ResolvedRun) -> CalibrationSet | DrawnItems:
-    draw = draw_items if config.objective.needs_items else draw_windows
-    return draw(config.calib, run.seq_len, load_tokenizer(config.model), config.model.label)
+def _draw(config: RunConfig, run: ResolvedRun, session: Session) -> CalibrationSet | DrawnItems:
+    from deprune.data.draw import draw_items, draw_windows
+    from deprune.model.source import load_tokenizer
+
+    tokenizer, memory = session.memory.once(load_tokenizer, config.model), session.memory
+    args = config.calib, run.seq_len, tokenizer, config.model.label, memory
+    return memory.once(draw_items, *args) if config.objective.needs_items else memory.once(draw_windows, *args)
+
+
+def _calibration_set(drawn: CalibrationSet | DrawnItems, loaded: LoadedModel) -> CalibrationSet:
+    from deprune.data.draw import DrawnItems
+    from deprune.objective.shared_context import calibration_set
+
+    if isinstance(drawn, DrawnItems):
+        return loaded.memory.once(calibration_set, drawn, loaded.stack)
+    return drawn
 
 
 def _overlaps(
-    config: RunConfig, loaded: LoadedModel, calibration: CalibrationSet, drawn: CalibrationSet | DrawnItems
+    config: RunConfig,
+    loaded: LoadedModel,
+    calibration: CalibrationSet,
+    drawn: CalibrationSet | DrawnItems,
+    session: Session,
 ) -> tuple[str, ...]:
     """Returns, and logs, what the calibration and the evaluation data have in common."""
-    evaluated = [task_hashes(task, config.eval.limit, loaded.tokenizer) for task in config.eval.tasks]
-    length = window_length(loaded.facts.context)
-    evaluated += [corpus_hashes(c, length, config.eval.windows, loaded.tokenizer) for c in config.eval.corpora]
+    from deprune.data.draw import DrawnItems
+    from deprune.data.overlap import overlap_warnings
+
+    evaluated = [text for scorer in config.eval.scorers.values() for text in scorer.texts(loaded, session.memory)]
     items = drawn.items if isinstance(drawn, DrawnItems) else ()
     warnings = tuple(overlap_warnings(calibration, items, evaluated))
     for warning in warnings:
@@ -135,8 +156,15 @@ def _overlaps(
     return warnings
 
 
-def _search(config: RunConfig, run: ResolvedRun, loaded: LoadedModel, calibration: CalibrationSet) -> SearchRun:
-    store = _store(config, run, loaded, config.objective)
+def _search(
+    config: RunConfig, run: ResolvedRun, loaded: LoadedModel, calibration: CalibrationSet, session: Session
+) -> SearchRun:
+    from tqdm import tqdm
+
+    from deprune.evaluator.evaluator import SubsetEvaluator
+    from deprune.run.recording import SearchRun
+
+    store = _store(config, loaded, config.objective, session)
     evaluator = SubsetEvaluator(loaded.stacks, calibration, config.objective, config.evaluator, store)
     dense = BlockSubset(run.space.n_blocks)
     result = SearchResult(dense, ())
@@ -158,7 +186,7 @@ def _search(config: RunConfig, run: ResolvedRun, loaded: LoadedModel, calibratio
         result=result,
         pruned=pruned,
         dense=reference,
-        accuracies=_accuracies(config, run, loaded, calibration, result.subset),
+        accuracies=_accuracies(config, loaded, calibration, result.subset, session),
         trace=problem.trace,
         counter=evaluator.counter,
         n_damaged=store.n_damaged,
@@ -167,40 +195,36 @@ def _search(config: RunConfig, run: ResolvedRun, loaded: LoadedModel, calibratio
 
 
 def _accuracies(
-    config: RunConfig, run: ResolvedRun, loaded: LoadedModel, calibration: CalibrationSet, subset: BlockSubset
+    config: RunConfig, loaded: LoadedModel, calibration: CalibrationSet, subset: BlockSubset, session: Session
 ) -> tuple[float, float] | None:
     """Returns the accuracy of the pruned and the dense model on calibration items; None where there are none."""
+    from deprune.evaluator.evaluator import SubsetEvaluator
+    from deprune.objective.task_error import TaskError
+
     if calibration.answers is None:
         return None
     error = TaskError()
-    store = _store(config, run, loaded, error)
+    store = _store(config, loaded, error, session)
     evaluator = SubsetEvaluator(loaded.stacks, calibration, error, config.evaluator, store)
     pruned, dense = evaluator.losses([subset, BlockSubset(subset.n_blocks)])
     return 1 - pruned, 1 - dense
 
 
-def _store(config: RunConfig, run: ResolvedRun, loaded: LoadedModel, objective: Objective) -> EvaluationStore:
+def _store(config: RunConfig, loaded: LoadedModel, objective: Objective, session: Session) -> EvaluationStore:
     """Returns the store of all evaluations that may be compared with this run's.
 
     Everything that can change a loss is in its name, but for the samples and the subset.
     """
-    context = {
-        **run.identity["model"],
-        "attention": loaded.stack.model.config._attn_implementation,
-        "device": run.device.partition(":")[0],
-        "objective": objective.identity(),
-    }
+    context = {**loaded.identity(), "objective": objective.identity()}
     name = f"{file_name_of(config.model.label)}-{name_of(objective)}-{digest_of(context)}"
-    return open_store(config.results_dir / "evaluations" / name, fresh=config.force)
+    return session.store(config.results_dir / "evaluations" / name, fresh=config.force)
 
 
-def _evaluate(config: RunConfig, run: ResolvedRun, loaded: LoadedModel, search: SearchRun) -> EvaluationRun:
-    downstream = DownstreamEvaluator(config.results_dir, loaded, config.model.label, config.eval, fresh=config.force)
-    subset = search.pruned.subset
-    return EvaluationRun(
-        dense_scores=downstream.evaluate(search.dense.subset),
-        scores=downstream.evaluate(subset),
-        efficiency=efficiency(loaded, subset, window_length(loaded.facts.context)),
-        speed=measure_speed(loaded, subset) if config.eval.speed else {},
-        folder=downstream.folder,
-    )
+def _score(config: RunConfig, pruned: PrunedModel, dense: PrunedModel, session: Session) -> ScoringRun:
+    from deprune.downstream.scoring import score_models, scores_file
+    from deprune.run.recording import ScoringRun
+
+    folder = config.results_dir / "downstream"
+    models = [dense, pruned]
+    of_dense, of_pruned = score_models(models, config.eval.scorers, folder, session.memory, fresh=config.force)
+    return ScoringRun(of_pruned, of_dense, scores_file(pruned))

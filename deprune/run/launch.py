@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -25,7 +26,7 @@ from deprune.run.config import RunConfig, parse
 from deprune.run.identity import ResolvedRun
 from deprune.run.job import Stopwatch, prepare, run_job
 from deprune.run.outcome import Outcome, leave, stopped_by, this_process
-from deprune.run.recording import make_failure
+from deprune.run.session import Session
 from deprune.run.workers import runs_in_this_process, take_share
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ def run_composed(cfg: DictConfig) -> None:
     try:
         with interruptible(signal.SIG_IGN if place.in_worker else signal.SIG_DFL):
             leave(place.folder, outcome)
-            outcome = _attempt(cfg, place)
+            outcome = _attempt(cfg, place, process_session())
             leave(place.folder, outcome)
     except Interrupted as stop:
         if outcome.status == "running":
@@ -78,6 +79,12 @@ def run_composed(cfg: DictConfig) -> None:
         if not place.in_worker:
             raise
         handle_by(signal.SIG_IGN)  # both the terminal and the command may tell an idle worker once more
+
+
+@cache
+def process_session() -> Session:
+    """Returns the session of this process: Hydra calls its workers anew for every job, and hands nothing on."""
+    return Session()
 
 
 def _place() -> Place:
@@ -93,19 +100,19 @@ def _place() -> Place:
     )
 
 
-def _attempt(cfg: DictConfig, place: Place) -> Outcome:
+def _attempt(cfg: DictConfig, place: Place, session: Session) -> Outcome:
     """Runs the job and returns its outcome, also where that is a failure."""
     config, run, watch = None, None, Stopwatch()
     try:
         config = parse(cfg)
         if place.in_worker and place.n_workers is not None and config.device in ("auto", "cuda"):
             take_share(place.n_workers)
-        run = prepare(config)
+        run = prepare(config, session)
         store = ResultStore(config.results_dir)
         known = None if config.retry_failed or config.force else store.failure(run.run_id)
         if known and not store.path(run.run_id).is_file():
             return Outcome(job=place.job, status="skipped", run_id=run.run_id, reason=known.reason)
-        result = run_job(config, run, place.sweep_folder.name, watch)
+        result = run_job(config, run, place.sweep_folder.name, watch, session)
         return Outcome(job=place.job, status="found" if result.remembered else "done", run_id=run.run_id)
     except Exception as error:
         if wants_tracebacks():
@@ -120,6 +127,8 @@ def _attempt(cfg: DictConfig, place: Place) -> Outcome:
 
 def _record_failure(config: RunConfig, run: ResolvedRun, error: Exception, phase: str, log_file: Path) -> None:
     """Leaves the record of a failure; where that fails too, as on a full disk, the outcome must do."""
+    from deprune.run.recording import make_failure
+
     log_name = os.path.relpath(log_file, config.results_dir)
     try:
         ResultStore(config.results_dir).put_failure(make_failure(config, run, error, phase, log_name))

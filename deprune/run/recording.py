@@ -7,14 +7,25 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from statistics import fmean
 
-import torch
-
 from deprune.core.build import name_of
-from deprune.core.fingerprint import digest_of
 from deprune.data.samples import CalibrationSet
-from deprune.downstream.scores import LOG_PERPLEXITY, TaskScores
+from deprune.downstream.scoring import Scores
 from deprune.evaluator.base import Evaluation, EvaluationCounter
-from deprune.record.schema import FAILURE_SCHEMA_VERSION, SCHEMA_VERSION, FailureRecord, MetricRow, RunRecord
+from deprune.record.schema import (
+    ACCURACY,
+    FAILURE_SCHEMA_VERSION,
+    SCHEMA_VERSION,
+    Cost,
+    Draw,
+    Factors,
+    FailureRecord,
+    MetricRow,
+    Provenance,
+    Removal,
+    RunRecord,
+    SearchFacts,
+)
+from deprune.record.schema import Scores as RecordedScores
 from deprune.run.cli import explain
 from deprune.run.config import RunConfig
 from deprune.run.environment import describe_environment
@@ -48,22 +59,18 @@ class SearchRun:
 
 
 @dataclass(frozen=True)
-class EvaluationRun:
-    """What evaluating the pruned model gave.
+class ScoringRun:
+    """What scoring the pruned model gave.
 
     Attributes:
-        scores: Scores by task or corpus.
+        scores: Rows by scorer.
         dense_scores: Those of the dense model.
-        efficiency: Parameters and operations.
-        speed: Tokens per second, where they were measured.
-        folder: The folder of per-item results.
+        file: Where the rows lie with the values of single items.
     """
 
-    scores: dict[str, TaskScores]
-    dense_scores: dict[str, TaskScores]
-    efficiency: dict[str, float]
-    speed: dict[str, float]
-    folder: str
+    scores: Scores
+    dense_scores: Scores
+    file: str
 
 
 @dataclass(frozen=True)
@@ -74,94 +81,109 @@ class RunNotes:
     seconds: dict[str, float]
 
 
-def _metric_rows(scores: dict[str, TaskScores], dense: dict[str, TaskScores]) -> tuple[MetricRow, ...]:
-    return tuple(
-        MetricRow(
-            task=task,
-            metric=metric,
-            value=scored.metrics[metric].value,
-            stderr=scored.metrics[metric].stderr,
-            dense_value=dense[task].metrics[metric].value,
-            dense_stderr=dense[task].metrics[metric].stderr,
-            n_items=scored.n_items,
-            item_set=scored.item_set,
-            version=scored.version,
-            higher_is_better=metric != LOG_PERPLEXITY,
-        )
-        for task, scored in scores.items()
-        for metric in scored.metrics
-    )
-
-
 def make_record(
     config: RunConfig,
     run: ResolvedRun,
     calibration: CalibrationSet,
     search: SearchRun,
-    evaluation: EvaluationRun,
+    scoring: ScoringRun,
     notes: RunNotes,
 ) -> RunRecord:
     """Returns the record of a finished job."""
-    metrics = _metric_rows(evaluation.scores, evaluation.dense_scores)
-    objective, subset = name_of(config.objective), search.pruned.subset
-    accuracies = [row for row in metrics if row.metric == "acc"]
-    draw = f"{config.calib.name}/seed {config.calib.seed}/{config.model.label}"
     return RunRecord(
         schema_version=SCHEMA_VERSION,
         run_id=run.run_id,
+        status="done",
         identity=run.identity,
+        factors=_factors(config, run),
+        draw=Draw(
+            sample_id=calibration.sample_id,
+            token_hash=calibration.token_hash,
+            draw_id=f"{config.calib.name}/seed {config.calib.seed}/{config.model.label}",
+            n_tokens=calibration.n_tokens,
+        ),
+        removal=_removal(config, run, search),
+        scores=_scores(scoring),
+        cost=Cost(
+            n_evals=search.counter.requested,
+            evaluations={**asdict(search.counter), "damaged_lines": search.n_damaged},
+            seconds=notes.seconds,
+            peak_memory_bytes=_peak_memory(run.device),
+        ),
+        provenance=Provenance(
+            model_path=config.model.public_path,
+            model_revision=run.identity["model"]["revision"],
+            warnings=notes.warnings,
+            stores={**search.stores, "downstream": scoring.file},
+            environment=describe_environment(run.device),
+            written_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        ),
+    )
+
+
+def _factors(config: RunConfig, run: ResolvedRun) -> Factors:
+    return Factors(
         model=config.model.label,
-        model_path=config.model.public_path,
-        model_revision=run.identity["model"]["revision"],
-        n_blocks=run.space.n_blocks,
+        budget=run.space.budget,
         calib_dataset=config.calib.name,
-        calib_config=f"{objective} {config.calib.name} n{config.calib.n_samples} L{run.seq_len}",
+        objective=name_of(config.objective),
         calib_samples=config.calib.n_samples,
         calib_seq_len=run.seq_len,
-        calib_tokens=calibration.n_tokens,
+        search=name_of(config.search) if run.space.budget else "dense",
+        treatment=name_of(config.treat),
         calib_seed=config.calib.seed,
-        calib_sample_id=calibration.sample_id,
-        calib_token_hash=calibration.token_hash,
-        draw_id=draw,
-        objective=objective,
-        unit=config.objective.unit,
-        search=_search_name(config, run),
         search_seed=run.search_seed,
-        budget=run.space.budget,
-        budget_frac=run.space.budget / run.space.n_blocks,
-        is_dense=run.space.budget == 0,
-        status="done",
-        subset=subset.bits(),
-        subset_hash=digest_of(subset.bits()),
-        removed=search.result.order,
-        calib_value=search.pruned.loss,
-        calib_stderr=search.pruned.stderr,
-        calib_value_dense=search.dense.loss,
+    )
+
+
+def _removal(config: RunConfig, run: ResolvedRun, search: SearchRun) -> Removal:
+    accuracy, dense_accuracy = search.accuracies or (None, None)
+    return Removal(
+        n_blocks=run.space.n_blocks,
+        subset=search.pruned.subset.bits(),
+        order=search.result.order,
+        unit=config.objective.unit,
+        loss=search.pruned.loss,
+        stderr=search.pruned.stderr,
+        dense_loss=search.dense.loss,
+        accuracy=accuracy,
+        dense_accuracy=dense_accuracy,
         trace=tuple(asdict(point) for point in search.trace),
-        n_evals=search.counter.requested,
         racing="racing" in run.identity,
-        calib_accuracy=search.accuracies[0] if search.accuracies else None,
-        calib_accuracy_dense=search.accuracies[1] if search.accuracies else None,
-        metrics=metrics,
-        accuracy=fmean(row.value for row in accuracies if row.value is not None) if accuracies else None,
-        accuracy_dense=fmean(row.dense_value for row in accuracies) if accuracies else None,
-        efficiency=evaluation.efficiency,
-        warnings=notes.warnings,
-        stores={**search.stores, "downstream": evaluation.folder},
-        measured={
-            "seconds": notes.seconds,
-            **({"speed": evaluation.speed} if evaluation.speed else {}),
-            "evaluations": {**asdict(search.counter), "damaged_lines": search.n_damaged},
-            "peak_memory_bytes": _peak_memory(run.device),
-            "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        },
-        environment=describe_environment(run.device),
+        search=SearchFacts(**config.search.facts()) if run.space.budget else None,
+    )
+
+
+def _scores(scoring: ScoringRun) -> RecordedScores:
+    rows = []
+    for key, scores in scoring.scores.items():
+        dense = {(score.task, score.metric): score for score in scoring.dense_scores[key]}
+        for score in scores:
+            beside = dense.get((score.task, score.metric))
+            own = {name: value for name, value in vars(score).items() if name != "items"}
+            rows.append(
+                MetricRow(
+                    scorer=key,
+                    dense_value=beside.value if beside else None,
+                    dense_stderr=beside.stderr if beside else None,
+                    **own,
+                )
+            )
+    parts = [row for row in rows if row.response == ACCURACY]
+    values = [row.value for row in parts if row.value is not None]
+    dense_values = [row.dense_value for row in parts if row.dense_value is not None]
+    return RecordedScores(
+        metrics=tuple(rows),
+        accuracy=fmean(values) if values else None,
+        dense_accuracy=fmean(dense_values) if dense_values else None,
     )
 
 
 def _peak_memory(device: str) -> int:
     """Returns the peak memory of the device [bytes] since the process started."""
     if device.startswith("cuda"):
+        import torch
+
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
@@ -183,17 +205,6 @@ def make_failure(config: RunConfig, run: ResolvedRun, error: Exception, phase: s
         reason=explain(error),
         phase=phase,
         log=log,
-        model=config.model.label,
-        calib_dataset=config.calib.name,
-        calib_samples=config.calib.n_samples,
-        calib_seq_len=run.seq_len,
-        calib_seed=config.calib.seed,
-        objective=name_of(config.objective),
-        search=_search_name(config, run),
-        search_seed=run.search_seed,
-        budget=run.space.budget,
+        identity=run.identity,
+        factors=_factors(config, run),
     )
-
-
-def _search_name(config: RunConfig, run: ResolvedRun) -> str:
-    return name_of(config.search) if run.space.budget else "dense"

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deprune.core.interruption import Interrupted
-from deprune.record.schema import RunRecord
+from deprune.record.schema import UNTREATED, RunRecord
 from deprune.record.store import ResultStore
 from deprune.run.outcome import Outcome, read_outcomes, stopped_by
 
@@ -89,26 +89,27 @@ def summary_table(records: list[RunRecord]) -> Table:
     table.add_column("objective")
     table.add_column("acc. %", justify="right", no_wrap=True)
     for record in records:
+        of, scores = record.factors, record.scores
         table.add_row(
-            record.model,
-            record.calib_dataset,
-            f"{record.calib_samples}×{record.calib_seq_len}",
-            record.search,
-            str(record.budget),
-            " ".join(map(str, record.removed)),
+            of.model,
+            of.calib_dataset,
+            f"{of.calib_samples}×{of.calib_seq_len}",
+            of.search if of.treatment == UNTREATED else f"{of.search}, {of.treatment}",
+            str(of.budget),
+            " ".join(map(str, record.removal.order)),
             _objective(record),
             "–"
-            if record.accuracy is None or record.accuracy_dense is None
-            else f"{100 * record.accuracy_dense:.1f}→{100 * record.accuracy:.1f}",
+            if scores.accuracy is None or scores.dense_accuracy is None
+            else f"{100 * scores.dense_accuracy:.1f}→{100 * scores.accuracy:.1f}",
         )
     return table
 
 
 def _objective(record: RunRecord) -> str:
     """Returns the objective's values, dense and pruned; that of nll as the perplexity that it stands for."""
-    values = (record.calib_value_dense, record.calib_value)
-    if record.objective != "nll":
-        return f"{record.objective.removeprefix('task_')} " + "→".join(f"{value:.2f}" for value in values)
+    values, objective = (record.removal.dense_loss, record.removal.loss), record.factors.objective
+    if objective != "nll":
+        return f"{objective.removeprefix('task_')} " + "→".join(f"{value:.2f}" for value in values)
     return "ppl " + "→".join(_perplexity(value) for value in values)
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NoReturn, Protocol
+from typing import Any, ClassVar, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from deprune.core.build import name_of
 from deprune.core.errors import ConfigError
+from deprune.core.kinds import Guarantee, Kind
 from deprune.core.subset import BlockSubset, SearchSpace
+from deprune.search.statistic import Statistic
 
 
 @dataclass(frozen=True)
@@ -49,44 +52,43 @@ class LossSource(Protocol):
         """Returns the subsets that may still be the best: all, unless racing drops some."""
         ...
 
-    def block_influence(self) -> NDArray[np.float64]:
-        """Returns the mean over tokens of 1 − cos(h_in, h_out) of each block of the dense model, `(N,)`."""
-        ...
-
-    def angular_distances(self) -> NDArray[np.float64]:
-        """Returns the mean of arccos(cos(h_i, h_j))/π at the last token, `(N + 1, N + 1)`.
-
-        h_i is the dense model's hidden state that enters block i; h_N leaves the last block.
-        """
-        ...
-
-    def mutual_information(self) -> NDArray[np.float64]:
-        """Returns a Gaussian estimate of I(h_in; h_out) of each block of the dense model [nat], `(N,)`."""
+    def statistic(self, statistic: Statistic) -> NDArray[np.float64]:
+        """Returns a statistic of the dense model's hidden states."""
         ...
 
 
 class Problem:
-    """Everything that a search may know: the space, and losses for the asking.
+    """Everything that a search may know: the space, losses for the asking, and statistics of the dense model.
 
     Args:
         space: The subsets to choose from.
-        source: Gives the losses of subsets; ask for as many as possible at once.
+        source: Gives losses and statistics.
         bar: Shows the number of subsets evaluated and the best loss.
     """
 
     def __init__(self, space: SearchSpace, source: LossSource, bar: tqdm[NoReturn] | None = None) -> None:
         self.space = space
-        self.source = source
+        self._source = source
         self._bar = bar
         self._seen: set[BlockSubset] = set()
         self._known: dict[tuple[BlockSubset, int | None], float] = {}
         self._best: dict[int, float] = {}
         self.trace: list[TracePoint] = []
 
+    @property
+    def n_samples(self) -> int:
+        """Number of calibration samples."""
+        return self._source.n_samples
+
+    def statistic(self, statistic: Statistic) -> NDArray[np.float64]:
+        """Returns a statistic of the dense model's hidden states on the calibration set."""
+        return self._source.statistic(statistic)
+
     def losses(self, subsets: Sequence[BlockSubset]) -> list[float]:
         """Returns the losses of subsets of any size on the whole calibration set, in the same order.
 
-        What was asked for before is remembered and costs nothing.
+        Ask for as many as possible at once, since they share their work. What was asked for
+        before is remembered and costs nothing.
         """
         new = self._ask(subsets)
         self._see(new)
@@ -104,7 +106,7 @@ class Problem:
 
         One that racing has left alone is not evaluated on the samples that it need not see.
         """
-        contenders = self.source.contenders(subsets)
+        contenders = self._source.contenders(subsets)
         self._see(subsets)
         if len(contenders) == 1:
             return contenders[0]
@@ -123,7 +125,7 @@ class Problem:
     def _ask(self, subsets: Sequence[BlockSubset], n_samples: int | None = None) -> list[BlockSubset]:
         """Asks for the losses that are not known yet; returns the subsets that these belong to."""
         new = [s for s in dict.fromkeys(subsets) if (s, n_samples) not in self._known]
-        losses = self.source.losses(new, n_samples) if new else []
+        losses = self._source.losses(new, n_samples) if new else []
         self._known.update({(s, n_samples): loss for s, loss in zip(new, losses, strict=True)})
         return new
 
@@ -165,17 +167,30 @@ class Search(ABC):
     """A search algorithm; its fields are its settings.
 
     Attributes:
+        kind: What it is to others.
+        version: Raised when the algorithm changes, so that old results are not taken for new.
+        guarantees: The laws that it keeps, whatever its settings are.
+        order: Its place in tables, from the lowest number on.
         uses_seed: Whether the seed of the search can change the result.
         protect_first: Number of blocks at the bottom that must stay.
         protect_last: Number of blocks at the top that must stay.
     """
 
+    kind: ClassVar[Kind]
+    version: ClassVar[int] = 1
+    guarantees: ClassVar[frozenset[Guarantee]] = frozenset()
+    order: ClassVar[int] = 100
     uses_seed: ClassVar[bool] = False
 
     protect_first: int = 0
     protect_last: int = 0
 
     def __post_init__(self) -> None:
+        if not hasattr(self, "kind"):
+            raise ConfigError(
+                f"The search {name_of(self)} does not say of which kind it is; write 'kind: ClassVar[Kind] = "
+                f"Kind.COMPLEX' into its class {type(self).__name__}, or another of deprune.core.kinds.Kind."
+            )
         if self.protect_first < 0 or self.protect_last < 0:
             raise ConfigError(
                 f"search.protect_first={self.protect_first} and search.protect_last="
@@ -201,6 +216,20 @@ class Search(ABC):
         for setting in settings:
             if not (value := getattr(self, setting)) > 0:
                 raise ConfigError(f"The value of 'search.{setting}' is {value}, but must be above 0.")
+
+    def promised(self) -> frozenset[Guarantee]:
+        """Returns the laws that it keeps; to be overridden where some depend on its settings."""
+        return self.guarantees
+
+    def facts(self) -> dict[str, Any]:
+        """Returns what a record says of the search."""
+        promised = self.promised()
+        return {
+            "kind": self.kind.value,
+            "version": self.version,
+            "guarantees": tuple(law.value for law in Guarantee if law in promised),
+            "order": self.order,
+        }
 
     @abstractmethod
     def run(self, problem: Problem, rng: np.random.Generator) -> SearchResult:

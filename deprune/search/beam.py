@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
+from deprune.core.kinds import Guarantee, Kind
 from deprune.core.subset import BlockSubset, SearchSpace
 from deprune.search.base import Problem, Search, SearchResult
 
@@ -23,6 +25,12 @@ class Beam(Search):
     Attributes:
         width: Number of subsets kept of each size.
     """
+
+    kind: ClassVar[Kind] = Kind.COMPLEX
+    order: ClassVar[int] = 7
+    guarantees: ClassVar[frozenset[Guarantee]] = frozenset(
+        {Guarantee.EXACT_FOR_ONE_BLOCK, Guarantee.TIES_TO_LOWER_BLOCKS}
+    )
 
     width: int = 5
 

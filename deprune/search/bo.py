@@ -5,20 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
-from scipy.spatial.distance import cdist
-from scipy.stats import norm
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import RBF
 
+from deprune.core.kinds import Guarantee, Kind
 from deprune.core.subset import BlockSubset, draw_distinct
 from deprune.search.base import Problem, Search, SearchResult
 from deprune.search.oneshot import OneShot
 from deprune.search.prior import BlockPrior, finite
+
+if TYPE_CHECKING:
+    from sklearn.gaussian_process import GaussianProcessRegressor
 
 RANGES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 """Candidates for the range ρ of the kernel, in blocks."""
@@ -51,6 +50,11 @@ class BayesianOptimisation(Search):
         temperature: τ of the prior.
     """
 
+    kind: ClassVar[Kind] = Kind.COMPLEX
+    order: ClassVar[int] = 11
+    guarantees: ClassVar[frozenset[Guarantee]] = frozenset(
+        {Guarantee.EXACT_FOR_ONE_BLOCK, Guarantee.NEVER_WORSE_THAN_ONESHOT, Guarantee.TIES_TO_LOWER_BLOCKS}
+    )
     uses_seed: ClassVar[bool] = True
 
     trials: int = 200
@@ -116,6 +120,8 @@ def expected_improvement(
         known: Losses of subsets of that size.
         block_losses: Loss without each block alone, `(N,)`; 0 where it is not known.
     """
+    from scipy.stats import norm
+
     observed, losses = _bits([*known]), finite([*known.values()])
     trend = np.linalg.lstsq(_terms(observed, block_losses), losses)[0]
     process = _fit(observed, losses - _terms(observed, block_losses) @ trend)
@@ -132,6 +138,10 @@ def _fit(bits: NDArray[np.float64], residuals: NDArray[np.float64]) -> GaussianP
 
     For rows with k ones, |x − y|² = 2 (k − |S∩T|), so the RBF kernel of length √ρ is the wanted one.
     """
+    from scipy.spatial.distance import cdist
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import RBF
+
     parting = cdist(bits, bits, "sqeuclidean") / 2
     scaled = (residuals - residuals.mean()) / (residuals.std() or 1.0)
     range_ = max(RANGES, key=lambda range_: _log_likelihood(np.exp(-parting / range_), scaled))
@@ -144,6 +154,8 @@ def _log_likelihood(kernel: NDArray[np.float64], values: NDArray[np.float64]) ->
 
     Source: Rasmussen and Williams (2006), equation 2.30.
     """
+    from scipy.linalg import solve_triangular
+
     factor = np.linalg.cholesky(kernel + NOISE * np.eye(len(values)))
     white = solve_triangular(factor, values, lower=True, check_finite=False)
     return float(-white @ white / 2 - np.log(np.diag(factor)).sum())

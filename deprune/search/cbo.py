@@ -6,11 +6,13 @@ import heapq
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deprune.core.errors import ConfigError
+from deprune.core.kinds import Guarantee, Kind
 from deprune.core.subset import BlockSubset, SearchSpace
 from deprune.search.base import Problem, Search, SearchResult
 from deprune.search.oneshot import OneShot
@@ -37,6 +39,12 @@ class ConstrainedBinaryOptimisation(Search):
         candidates: Number of best subsets of the model that are evaluated.
         max_states: Refuse to enumerate more subsets than this.
     """
+
+    kind: ClassVar[Kind] = Kind.COMPLEX
+    order: ClassVar[int] = 12
+    guarantees: ClassVar[frozenset[Guarantee]] = frozenset(
+        {Guarantee.EXACT_FOR_ONE_BLOCK, Guarantee.TIES_TO_LOWER_BLOCKS}
+    )
 
     candidates: int = 20
     max_states: int = 10_000_000_000

@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from deprune.core.errors import ConfigError
+from deprune.core.kinds import Guarantee, Kind
 from deprune.core.subset import BlockSubset, draw_distinct
 from deprune.search.base import Problem, Search, SearchResult
 from deprune.search.oneshot import OneShot
@@ -40,6 +41,9 @@ class EvoPress(Search):
         from_oneshot: Start from the one-shot subset instead, for N further evaluations.
     """
 
+    kind: ClassVar[Kind] = Kind.COMPLEX
+    order: ClassVar[int] = 10
+    guarantees: ClassVar[frozenset[Guarantee]] = frozenset({Guarantee.EXACT_FOR_ONE_BLOCK})
     uses_seed: ClassVar[bool] = True
 
     offspring: int = 32
@@ -58,6 +62,10 @@ class EvoPress(Search):
             raise ConfigError(
                 f"The value of 'search.early_fraction' is {self.early_fraction}, but must be above 0 and at most 1."
             )
+
+    def promised(self) -> frozenset[Guarantee]:
+        """Returns the laws that it keeps; it can be worse than one-shot unless it starts from there."""
+        return self.guarantees | ({Guarantee.NEVER_WORSE_THAN_ONESHOT} if self.from_oneshot else set())
 
     def run(self, problem: Problem, rng: np.random.Generator) -> SearchResult:
         """Replaces the parent by an offspring whenever that is better on all samples."""
@@ -80,7 +88,7 @@ class EvoPress(Search):
 
     def _early_best(self, problem: Problem, subsets: Sequence[BlockSubset]) -> list[BlockSubset]:
         """Returns subsets by their loss on the early samples, the best first."""
-        losses = problem.early_losses(subsets, math.ceil(self.early_fraction * problem.source.n_samples))
+        losses = problem.early_losses(subsets, math.ceil(self.early_fraction * problem.n_samples))
         return [subset for _, subset in sorted(zip(losses, subsets, strict=True))]
 
 

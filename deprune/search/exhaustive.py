@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from deprune.core.errors import ConfigError
+from deprune.core.kinds import Guarantee, Kind
 from deprune.search.base import Problem, Search, SearchResult
 
 CHUNK = 4096
@@ -25,6 +27,17 @@ class Exhaustive(Search):
     Attributes:
         max_subsets: Refuse above this number.
     """
+
+    kind: ClassVar[Kind] = Kind.REFERENCE
+    order: ClassVar[int] = 13
+    guarantees: ClassVar[frozenset[Guarantee]] = frozenset(
+        {
+            Guarantee.EXACT,
+            Guarantee.EXACT_FOR_ONE_BLOCK,
+            Guarantee.NEVER_WORSE_THAN_ONESHOT,
+            Guarantee.TIES_TO_LOWER_BLOCKS,
+        }
+    )
 
     max_subsets: int = 100_000
 

@@ -5,12 +5,60 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deprune.core.kinds import Kind
 from deprune.core.subset import BlockSubset, SearchSpace
 from deprune.search.base import Problem, Search, SearchResult
+from deprune.search.statistic import HiddenStates, Statistic, states_at
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+N_COMPONENTS = 32
+"""Number of principal components of which canonical correlations are taken."""
+
+MOST_STATES = 1024
+"""Number of tokens, evenly spread over the samples, that the mutual information is estimated on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MutualInformation(Statistic):
+    """A Gaussian estimate of I(h_i; h_{i+1}) [nat], `(N,)`.
+
+    −½ Σ log(1 − ρ²) over the canonical correlations ρ of the leading principal components; these
+    have orthonormal scores, so the ρ are the singular values of the scores' product.
+    """
+
+    name: ClassVar[str] = "mutual_information"
+
+    def measure(self, batches: Sequence[HiddenStates]) -> NDArray[np.float64]:
+        """Compares each state with the next."""
+        real = [batch.real_tokens().flatten().nonzero()[:, 0].cpu() for batch in batches]
+        stride = max(1, sum(map(len, real)) // MOST_STATES)
+        states_NSD = states_at(batches, [tokens[::stride] for tokens in real])
+        scores = [leading_scores(states_SD) for states_SD in states_NSD]
+        return np.array([information(a, b) for a, b in itertools.pairwise(scores)])
+
+
+def leading_scores(states_SD: Tensor) -> Tensor:
+    """Returns the orthonormal scores of the leading principal components, `(S, K)`."""
+    import torch
+
+    left, _, _ = torch.linalg.svd(states_SD - states_SD.mean(dim=0), full_matrices=False)
+    scores_SK: Tensor = left[:, :N_COMPONENTS]
+    return scores_SK
+
+
+def information(scores_a: Tensor, scores_b: Tensor) -> float:
+    """Returns the mutual information of two states from their scores [nat]."""
+    import torch
+
+    correlations = torch.linalg.svdvals(scores_a.T @ scores_b).clamp(max=1 - 1e-12)
+    return float(-0.5 * torch.log1p(-(correlations**2)).sum())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +80,9 @@ class FastBlockSelect(Search):
         max_rounds: Number of rounds at most.
     """
 
+    kind: ClassVar[Kind] = Kind.COMPLEX
+    order: ClassVar[int] = 5
+
     swaps: int = 8
     max_run: int = 3
     max_rounds: int = 10
@@ -42,7 +93,7 @@ class FastBlockSelect(Search):
 
     def run(self, problem: Problem, rng: np.random.Generator) -> SearchResult:
         """Swaps until no swap of a round helps."""
-        importance = -problem.source.mutual_information()
+        importance = -problem.statistic(MutualInformation())
         subset = BlockSubset.of(problem.space.n_blocks, problem.space.lowest(importance.tolist()))
         tried = {subset}
         for _ in range(self.max_rounds):

@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from deprune.core.errors import ConfigError
+from deprune.core.kinds import Guarantee, Kind
 from deprune.core.subset import BlockSubset, draw_distinct
 from deprune.search.base import Problem, Search, SearchResult
 from deprune.search.oneshot import OneShot
@@ -39,6 +40,11 @@ class Genetic(Search):
         tournament: Number of subsets of which the best becomes a parent.
     """
 
+    kind: ClassVar[Kind] = Kind.COMPLEX
+    order: ClassVar[int] = 9
+    guarantees: ClassVar[frozenset[Guarantee]] = frozenset(
+        {Guarantee.EXACT_FOR_ONE_BLOCK, Guarantee.NEVER_WORSE_THAN_ONESHOT, Guarantee.TIES_TO_LOWER_BLOCKS}
+    )
     uses_seed: ClassVar[bool] = True
 
     population: int = 16

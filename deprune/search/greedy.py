@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
+from deprune.core.kinds import Guarantee, Kind
 from deprune.core.subset import BlockSubset
 from deprune.search.base import Problem, Search, SearchResult
 
@@ -19,6 +21,12 @@ class Greedy(Search):
     here is `protect_first=1 protect_last=1`.
     Cost: sum of N − i for i in 0..k−1 evaluations.
     """
+
+    kind: ClassVar[Kind] = Kind.COMPLEX
+    order: ClassVar[int] = 6
+    guarantees: ClassVar[frozenset[Guarantee]] = frozenset(
+        {Guarantee.EXACT_FOR_ONE_BLOCK, Guarantee.TIES_TO_LOWER_BLOCKS}
+    )
 
     def run(self, problem: Problem, rng: np.random.Generator) -> SearchResult:
         """Evaluates every extension of the current subset, k times."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
+from deprune.core.kinds import Kind
 from deprune.core.subset import BlockSubset
 from deprune.search.base import Problem, Search, SearchResult
 
@@ -17,6 +19,9 @@ class Last(Search):
     Source: the simple heuristic of Gromov et al. (arXiv:2403.17887).
     Cost: no evaluation but that of the result.
     """
+
+    kind: ClassVar[Kind] = Kind.CONTROL
+    order: ClassVar[int] = 1
 
     def run(self, problem: Problem, rng: np.random.Generator) -> SearchResult:
         """Counts from the end; the very last block goes only where all others have gone."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
+from deprune.core.kinds import Guarantee, Kind
 from deprune.search.base import Problem, Search, SearchResult
 from deprune.search.oneshot import OneShot
 
@@ -18,6 +20,12 @@ class Local(Search):
     local optimum.
     Cost: N + 1 + steps · k (N − k) evaluations at most, where steps is one more than the swaps made.
     """
+
+    kind: ClassVar[Kind] = Kind.COMPLEX
+    order: ClassVar[int] = 8
+    guarantees: ClassVar[frozenset[Guarantee]] = frozenset(
+        {Guarantee.EXACT_FOR_ONE_BLOCK, Guarantee.NEVER_WORSE_THAN_ONESHOT, Guarantee.TIES_TO_LOWER_BLOCKS}
+    )
 
     def run(self, problem: Problem, rng: np.random.Generator) -> SearchResult:
         """Descends; equal losses are left for the lower blocks, so it ends."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
+from deprune.core.kinds import Guarantee, Kind
 from deprune.core.subset import BlockSubset
 from deprune.search.base import Problem, Search, SearchResult
 
@@ -17,6 +19,12 @@ class OneShot(Search):
     Source: the study's one-shot baseline (arXiv:2604.24938).
     Cost: N evaluations.
     """
+
+    kind: ClassVar[Kind] = Kind.SIMPLE
+    order: ClassVar[int] = 4
+    guarantees: ClassVar[frozenset[Guarantee]] = frozenset(
+        {Guarantee.EXACT_FOR_ONE_BLOCK, Guarantee.NEVER_WORSE_THAN_ONESHOT, Guarantee.TIES_TO_LOWER_BLOCKS}
+    )
 
     def run(self, problem: Problem, rng: np.random.Generator) -> SearchResult:
         """Evaluates every single removal and takes the k best."""

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from deprune.core.kinds import Kind
 from deprune.search.base import Problem, Search, SearchResult
 
 
@@ -17,6 +18,8 @@ class Random(Search):
     Source: the usual control. Cost: no evaluation but that of the result.
     """
 
+    kind: ClassVar[Kind] = Kind.CONTROL
+    order: ClassVar[int] = 0
     uses_seed: ClassVar[bool] = True
 
     def run(self, problem: Problem, rng: np.random.Generator) -> SearchResult:

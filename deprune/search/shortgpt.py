@@ -2,12 +2,43 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
+from deprune.core.kinds import Kind
 from deprune.core.subset import BlockSubset
 from deprune.search.base import Problem, Search, SearchResult
+from deprune.search.statistic import HiddenStates, Statistic
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockInfluence(Statistic):
+    """The mean over tokens of 1 − cos(h_i, h_{i+1}), `(N,)`.
+
+    Source: ShortGPT (arXiv:2403.03853), equation 1.
+    """
+
+    name: ClassVar[str] = "block_influence"
+
+    def measure(self, batches: Sequence[HiddenStates]) -> NDArray[np.float64]:
+        """Compares each state with the next."""
+        from torch.nn import functional
+
+        sums: defaultdict[int, float] = defaultdict(float)
+        count = 0
+        for batch in batches:
+            real_RT = batch.real_tokens()
+            count += int(real_RT.sum())
+            for block, (before, after) in enumerate(itertools.pairwise(batch)):
+                cosines_RT = functional.cosine_similarity(before.double(), after.double(), dim=-1)
+                sums[block] += (1 - cosines_RT)[real_RT.to(cosines_RT.device)].sum().item()
+        return np.array([*sums.values()]) / count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +49,10 @@ class ShortGPT(Search):
     Cost: one forward pass of the dense model, no evaluation but that of the result.
     """
 
+    kind: ClassVar[Kind] = Kind.SIMPLE
+    order: ClassVar[int] = 3
+
     def run(self, problem: Problem, rng: np.random.Generator) -> SearchResult:
         """Takes the k blocks that turn the hidden state least."""
-        order = problem.space.lowest(problem.source.block_influence().tolist())
+        order = problem.space.lowest(problem.statistic(BlockInfluence()).tolist())
         return SearchResult(BlockSubset.of(problem.space.n_blocks, order), order)

@@ -6,26 +6,16 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from deprune.record.schema import RunRecord
+from deprune.record.columns import columns_of
+from deprune.record.schema import UNTREATED, RunRecord
 from deprune.tracking.client import send
 from deprune.tracking.config import TrackingConfig
 
-FACTORS = (
-    "model",
-    "calib_dataset",
-    "calib_config",
-    "calib_samples",
-    "calib_seq_len",
-    "calib_tokens",
-    "calib_seed",
-    "objective",
-    "search",
-    "search_seed",
-    "budget",
-    "budget_frac",
-    "n_blocks",
-)
-"""The fields of a record that become the flat configuration of a W&B run."""
+CONFIG = (
+    "model", "calib_dataset", "calib_config", "calib_samples", "calib_seq_len", "calib_tokens", "calib_seed",
+    "objective", "search", "search_kind", "search_seed", "treatment", "budget", "budget_frac", "n_blocks", "run_id",
+)  # fmt: skip
+"""The columns of a record that become the flat configuration of a W&B run."""
 
 LONGEST_TAG = 64
 """W&B refuses runs with longer tags."""
@@ -41,22 +31,25 @@ def track(config: TrackingConfig, record: RunRecord, record_path: Path, results_
         results_dir: Holds the folder of W&B's runs.
         sweep: Name of the sweep, the group of its runs.
     """
-    tags = (record.model, record.calib_dataset, record.objective, record.search)
+    columns = columns_of(record)
+    tags = [columns[name] for name in ("model", "calib_dataset", "objective", "search")]
     description = {
         "name": run_name(record),
         "group": sweep,
         "job_type": "dense" if record.is_dense else "prune",
         "tags": [tag[:LONGEST_TAG] for tag in dict.fromkeys(tags)],
-        "notes": "\n".join(record.warnings) or None,
-        "config": {factor: getattr(record, factor) for factor in FACTORS} | {"run_id": record.run_id},
+        "notes": columns["warnings"] or None,
+        "config": {name: columns[name] for name in CONFIG},
     }
     send(config, results_dir, description, functools.partial(_fill, record, record_path), "run")
 
 
 def run_name(record: RunRecord) -> str:
     """Returns the name of a run on a dashboard, such as `qwen3_8b · c4 n64 L2048 · greedy · k7`."""
-    calibration = f"{record.calib_dataset} n{record.calib_samples} L{record.calib_seq_len}"
-    return f"{record.model} · {calibration} · {record.search} · k{record.budget}"
+    of = record.factors
+    calibration = f"{of.calib_dataset} n{of.calib_samples} L{of.calib_seq_len}"
+    treatment = "" if of.treatment == UNTREATED else f" · {of.treatment}"
+    return f"{of.model} · {calibration} · {of.search} · k{of.budget}{treatment}"
 
 
 def _fill(record: RunRecord, record_path: Path, run: Any) -> None:
@@ -66,8 +59,8 @@ def _fill(record: RunRecord, record_path: Path, run: Any) -> None:
     run.define_metric("best_loss", step_metric="evaluations", summary="min")
     for name, best in best_of(record).items():
         run.define_metric(name, summary=best)
-    for point in record.trace:
-        if point["n_removed"] == record.budget:
+    for point in record.removal.trace:
+        if point["n_removed"] == record.factors.budget:
             run.log({"evaluations": point["evaluations"], "best_loss": point["loss"]})
     outcome = _outcome(record)
     run.log({**outcome, "scores": _scores(record), "mask": _mask(record)})
@@ -79,26 +72,24 @@ def _fill(record: RunRecord, record_path: Path, run: Any) -> None:
 
 def best_of(record: RunRecord) -> dict[str, str]:
     """Returns for each metric whether its best value is the `min` or the `max`."""
-    scores = {f"{row.task}/{row.metric}": "max" if row.higher_is_better else "min" for row in record.metrics}
+    scores = {f"{row.task}/{row.metric}": "max" if row.higher_is_better else "min" for row in record.scores.metrics}
     return {"accuracy": "max", "calib_value": "min"} | scores
 
 
 def _outcome(record: RunRecord) -> dict[str, float | None]:
-    scores = {f"{row.task}/{row.metric}": row.value for row in record.metrics}
-    return {"accuracy": record.accuracy, "calib_value": record.calib_value} | scores
+    scores = {f"{row.task}/{row.metric}": row.value for row in record.scores.metrics}
+    return {"accuracy": record.scores.accuracy, "calib_value": record.removal.loss} | scores
 
 
 def _costs(record: RunRecord) -> dict[str, Any]:
     """Returns what stands beside the outcome in the summary: where it started from, what it is, what it took."""
+    columns = columns_of(record)
+    names = ("accuracy_dense", "calib_value_dense", "subset", "n_evals", "block_calls")
     return {
-        "accuracy_dense": record.accuracy_dense,
-        "calib_value_dense": record.calib_value_dense,
-        "removed": list(record.removed),
-        "subset": record.subset,
-        "n_evals": record.n_evals,
-        "evaluations_computed": record.measured["evaluations"]["computed"],
-        "block_calls": record.measured["evaluations"]["block_calls"],
-        **{f"seconds/{phase}": seconds for phase, seconds in record.measured["seconds"].items()},
+        **{name: columns[name] for name in names},
+        "removed": list(record.removal.order),
+        "evaluations_computed": record.cost.evaluations["computed"],
+        **{f"seconds/{phase}": seconds for phase, seconds in record.cost.seconds.items()},
     }
 
 
@@ -107,13 +98,13 @@ def _scores(record: RunRecord) -> Any:
     import wandb
 
     columns: list[str | int] = ["task", "metric", "value", "stderr", "dense_value", "dense_stderr", "n_items"]
-    return wandb.Table(columns=columns, data=[[getattr(row, str(c)) for c in columns] for row in record.metrics])
+    return wandb.Table(columns=columns, data=[[getattr(row, str(c)) for c in columns] for row in record.scores.metrics])
 
 
 def _mask(record: RunRecord) -> Any:
     """Returns one row per block: whether it was removed, and as the how-many-th, from 1."""
     import wandb
 
-    turns = {block: turn for turn, block in enumerate(record.removed, start=1)}
-    rows: list[Any] = [[block, block in turns, turns.get(block)] for block in range(record.n_blocks)]
+    turns = {block: turn for turn, block in enumerate(record.removal.order, start=1)}
+    rows: list[Any] = [[block, block in turns, turns.get(block)] for block in range(record.removal.n_blocks)]
     return wandb.Table(columns=["block", "removed", "order"], data=rows)

@@ -22,7 +22,8 @@ from deprune.data.samples import CalibrationSet
 from deprune.evaluator.base import EvaluatorConfig
 from deprune.evaluator.evaluator import SubsetEvaluator
 from deprune.model.blocks import BlockStack
-from deprune.model.load import ModelConfig, load_model
+from deprune.model.load import load_model
+from deprune.model.source import ModelConfig
 from deprune.objective.nll import NegativeLogLikelihood
 from deprune.record.evaluations import EvaluationStore
 

@@ -21,7 +21,8 @@ from deprune.data.corpus import CalibConfig
 from deprune.data.draw import draw_windows
 from deprune.evaluator.base import Evaluation, EvaluatorConfig
 from deprune.evaluator.evaluator import SubsetEvaluator
-from deprune.model.load import LoadedModel, ModelConfig, load_model
+from deprune.model.load import LoadedModel, load_model
+from deprune.model.source import ModelConfig
 from deprune.objective.nll import NegativeLogLikelihood
 from deprune.record.evaluations import EvaluationStore
 from deprune.search.base import Problem

@@ -22,7 +22,8 @@ from deprune.downstream.scores import DownstreamEvaluator, EvalConfig
 from deprune.embedded.task_items import WRITERS, load
 from deprune.evaluator.base import EvaluatorConfig
 from deprune.evaluator.evaluator import SubsetEvaluator
-from deprune.model.load import ModelConfig, load_model
+from deprune.model.load import load_model
+from deprune.model.source import ModelConfig
 from deprune.objective.nll import NegativeLogLikelihood
 from deprune.record.evaluations import EvaluationStore
 from deprune.search.base import Problem

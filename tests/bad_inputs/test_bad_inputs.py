@@ -10,7 +10,7 @@ import pytest
 import yaml
 from safetensors.torch import load_file, save_file
 
-from deprune.model.load import EMBEDDED_FOLDER
+from deprune.model.source import EMBEDDED_FOLDER
 from tests.conftest import Command
 
 CASES: list[dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("cases.yaml").read_text(encoding="utf-8"))

@@ -12,7 +12,7 @@ from deprune.data.corpora import EmbeddedCorpus, LocalCorpus
 from deprune.data.corpus import CalibConfig
 from deprune.data.draw import draw_windows
 from deprune.data.samples import CalibrationSet
-from deprune.model.load import ModelConfig, load_tokenizer
+from deprune.model.source import ModelConfig, load_tokenizer
 
 TOKENIZER = load_tokenizer(ModelConfig(path="deprune:tiny_llama"))
 

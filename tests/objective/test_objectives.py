@@ -10,8 +10,10 @@ import pytest
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
+from omegaconf import OmegaConf
 from torch.nn import functional
 
+from deprune.core.build import CONF_DIR, build_target
 from deprune.core.subset import BlockSubset
 from deprune.data.corpus import CalibConfig, Item
 from deprune.data.draw import DrawnItems, draw_items
@@ -30,11 +32,13 @@ from deprune.objective.shared_context import calibration_set
 from deprune.objective.task_error import TaskError
 from deprune.objective.task_margin import TaskMargin
 from deprune.record.evaluations import EvaluationStore
+from deprune.testing import check_objective
 from tests.conftest import FAMILIES
 from tests.model.architectures import ARCHITECTURES, N_BLOCKS, VOCAB, make_model
 
 IDS = torch.randint(1, VOCAB, (5, 12), generator=torch.Generator().manual_seed(3))
 DENSE = BlockSubset(N_BLOCKS)
+OBJECTIVES = sorted(path.stem for path in (CONF_DIR / "objective").glob("*.yaml"))
 
 
 def evaluate(
@@ -158,6 +162,12 @@ def test_most_architectures_share_contexts() -> None:
         shared += [name] * (chosen.rows_per_sample == 1)
     assert {"llama", "gpt2", "gpt_neox", "qwen3", "mixtral"} <= set(shared)
     assert not {"mamba", "bloom"} & set(shared)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_contract(name: str) -> None:
+    node = OmegaConf.load(CONF_DIR / "objective" / f"{name}.yaml")
+    check_objective(build_target(node, Objective, "objective"))
 
 
 def test_items_of_a_task_are_those_that_lm_eval_scores() -> None:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from deprune.core.subset import BlockSubset, SearchSpace
 from deprune.search.base import Problem
-from deprune.search.fast_block_select import FastBlockSelect, runs
+from deprune.search.fast_block_select import FastBlockSelect, MutualInformation, runs
+from deprune.search.statistic import Statistic
 from tests.toys import ToyLosses, problem, quadratic_loss
 
 seeds = st.integers(0, 2**32)
@@ -24,7 +25,7 @@ def test_runs_are_all_runs() -> None:
 
 def test_fast_block_select_starts_from_most_mutual_information_and_stays_where_no_swap_helps() -> None:
     task = problem(lambda s: 0.0 if s == start else 1.0, 9, 3)
-    start = BlockSubset.of(9, np.argsort(-task.source.mutual_information())[:3].tolist())
+    start = BlockSubset.of(9, np.argsort(-task.statistic(MutualInformation()))[:3].tolist())
     assert FastBlockSelect().run(task, np.random.default_rng(0)).subset == start
     assert len(task.source.computed) == 1 + 8
 
@@ -34,7 +35,7 @@ def test_fast_block_select_swaps_whole_runs() -> None:
 
     @dataclass
     class Known(ToyLosses):
-        def mutual_information(self) -> NDArray[np.float64]:
+        def statistic(self, statistic: Statistic) -> NDArray[np.float64]:
             return np.array([9.0, 8.0, 1.0, 1.0, 1.0, 1.0])
 
     def loss(s: BlockSubset) -> float:
@@ -53,6 +54,6 @@ def test_fast_block_select_swaps_whole_runs() -> None:
 def test_fast_block_select_stays_within_its_cost(seed: int, budget: int, max_rounds: int) -> None:
     loss = quadratic_loss(8, seed)
     task = problem(loss, 8, budget)
-    start = BlockSubset.of(8, np.argsort(-task.source.mutual_information())[:budget].tolist())
+    start = BlockSubset.of(8, np.argsort(-task.statistic(MutualInformation()))[:budget].tolist())
     assert loss(FastBlockSelect(max_rounds=max_rounds).run(task, np.random.default_rng(0)).subset) <= loss(start)
     assert len(task.source.computed) <= 1 + 8 * max_rounds

@@ -1,0 +1,128 @@
+"""Perplexity on held-out corpora, by the subset evaluator: pruned models of one dense model share their blocks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from deprune.core.errors import DepruneError
+from deprune.core.fingerprint import digest_of_bytes
+from deprune.core.memory import Memory
+from deprune.data.heldout import HUB_CORPORA, check_corpora, fetch_corpus, heldout_windows, window_length
+from deprune.data.hub import DataSet
+from deprune.data.samples import CalibrationSet
+from deprune.downstream.base import Score, Scorer
+from deprune.evaluator.base import EvaluatorConfig
+from deprune.evaluator.evaluator import SubsetEvaluator
+from deprune.objective.nll import NegativeLogLikelihood
+from deprune.record.evaluations import EvaluationStore
+from deprune.record.schema import LOG_PERPLEXITY, NATS_PER_TOKEN
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from deprune.data.overlap import EvaluatedText
+    from deprune.model.load import LoadedModel
+    from deprune.model.pruned import PrunedModel
+
+MOST_CORPORA = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Perplexity(Scorer):
+    """Mean negative log-likelihood of a token of each held-out corpus.
+
+    Source: the protocol of `deprune.data.heldout`.
+
+    Attributes:
+        corpora: Names of held-out corpora.
+        windows: Number of windows of each corpus, from the first; by default all.
+    """
+
+    corpora: tuple[str, ...] = ()
+    windows: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "corpora", tuple(self.corpora))
+
+    def subjects(self) -> Sequence[str]:
+        """Returns the corpora."""
+        return self.corpora
+
+    def identity(self, key: str) -> dict[str, Any]:
+        """Returns the settings that identities of runs have held from the first."""
+        return {"corpora": sorted(self.corpora), "windows": self.windows}
+
+    def check(self, memory: Memory) -> None:
+        """Refuses corpora that there are not.
+
+        Raises:
+            ConfigError: There is no such corpus.
+        """
+        check_corpora(self.corpora)
+
+    def definition(self, subject: str, loaded: LoadedModel, memory: Memory) -> Any:
+        """Returns the loss and the windows, with the number of them that go through the model at once."""
+        return [NegativeLogLikelihood().identity(), _evaluator(loaded, self._windows(subject, loaded)).name_samples()]
+
+    def data_sets(self) -> Mapping[DataSet, Sequence[str]]:
+        """Returns the data sets of the corpora of the Hub."""
+        return {HUB_CORPORA[name].data: [name] for name in self.corpora if name in HUB_CORPORA}
+
+    def fetch(self, subject: str) -> None:
+        """Reads the corpus."""
+        fetch_corpus(subject)
+
+    def texts(self, loaded: LoadedModel, memory: Memory) -> Iterator[EvaluatedText]:
+        """Yields the windows of every corpus."""
+        from deprune.data.overlap import EvaluatedText
+
+        for corpus in self.corpora:
+            yield loaded.memory.keeping(
+                MOST_CORPORA, EvaluatedText.of_windows, corpus, self._windows(corpus, loaded).ids_RT
+            )
+
+    def score(self, subject: str, models: Sequence[PrunedModel], memory: Memory) -> list[list[Score]]:
+        """Evaluates all models that have the same weights at once.
+
+        Raises:
+            DepruneError: A perplexity is not finite.
+        """
+        found: dict[PrunedModel, list[Score]] = {}
+        for loaded in dict.fromkeys(pruned.loaded for pruned in models):
+            alike = [pruned for pruned in models if pruned.loaded is loaded]
+            windows = self._windows(subject, loaded)
+            evaluator = _evaluator(loaded, windows)
+            for pruned, evaluation in zip(alike, evaluator.evaluate([p.subset for p in alike]), strict=True):
+                if not math.isfinite(evaluation.loss):
+                    raise DepruneError(f"The perplexity on {subject} is not finite; use dtype=float32 or bfloat16.")
+                losses = tuple(s / c for s, c in zip(evaluation.sums, evaluation.counts, strict=True))
+                score = Score(
+                    task=subject,
+                    metric="log_perplexity",
+                    response=LOG_PERPLEXITY,
+                    value=evaluation.loss,
+                    stderr=evaluation.stderr or 0.0,
+                    unit=NATS_PER_TOKEN,
+                    higher_is_better=False,
+                    n_items=len(losses),
+                    item_set=windows.token_hash,
+                    items=losses,
+                )
+                found[pruned] = [score]
+        return [found[pruned] for pruned in models]
+
+    def _windows(self, corpus: str, loaded: LoadedModel) -> CalibrationSet:
+        length = window_length(loaded.facts.context)
+        return loaded.memory.keeping(MOST_CORPORA, _windows, corpus, length, self.windows, loaded.tokenizer)
+
+
+def _windows(corpus: str, length: int, most: int | None, tokenizer: PreTrainedTokenizerBase) -> CalibrationSet:
+    ids_RT = heldout_windows(corpus, length, most, tokenizer)
+    return CalibrationSet(ids_RT, corpus, digest_of_bytes([ids_RT.numpy().tobytes()]))
+
+
+def _evaluator(loaded: LoadedModel, windows: CalibrationSet) -> SubsetEvaluator:
+    return SubsetEvaluator(loaded.stacks, windows, NegativeLogLikelihood(), EvaluatorConfig(), EvaluationStore(None))

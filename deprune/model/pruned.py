@@ -1,0 +1,56 @@
+"""What everything after a search works on: a model, the blocks that went, and what was done to the weights since."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from deprune.core.fingerprint import digest_of, file_name_of
+from deprune.core.memory import Memory
+from deprune.core.subset import BlockSubset
+from deprune.model.blocks import BlockStack
+from deprune.model.load import LoadedModel
+from deprune.model.prune import blocks_removed
+
+
+@dataclass(frozen=True, eq=False)
+class PrunedModel:
+    """A pruned model.
+
+    Attributes:
+        loaded: All blocks, with the weights of the dense model, or with its own after a treatment.
+        subset: The removed blocks.
+        treatment: Identity of what was done to the weights; None for nothing.
+    """
+
+    loaded: LoadedModel
+    subset: BlockSubset
+    treatment: dict[str, Any] | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """Returns what its scores are a function of, beside the scorer."""
+        treated = {} if self.treatment is None else {"treat": self.treatment}
+        return {**self.loaded.identity(), "subset": self.subset.bits(), **treated}
+
+    @property
+    def place(self) -> str:
+        """Where files about this model lie: a folder for all that agree but for subset and treatment, and a name."""
+        context = self.loaded.identity()
+        treated = "" if self.treatment is None else f"-{digest_of(self.treatment)}"
+        return f"{file_name_of(context['name'])}-{digest_of(context)}/{file_name_of(self.subset.bits() + treated)}"
+
+    @contextmanager
+    def module(self) -> Iterator[PreTrainedModel]:
+        """Gives the physically pruned model for the length of a `with` statement."""
+        with blocks_removed(self.loaded.stack.model, self.subset) as model:
+            yield model
+
+    def with_own_weights(self) -> PrunedModel:
+        """Returns a copy on the first device whose weights may be changed; the dense model's must never be."""
+        stack = BlockStack(copy.deepcopy(self.loaded.stack.model))
+        return replace(self, loaded=replace(self.loaded, stacks=(stack,), memory=Memory()))
