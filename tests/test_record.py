@@ -47,8 +47,8 @@ PARTS: dict[str, tuple[type[Any], dict[str, Any]]] = {
         "n_evals": 3, "evaluations": {"block_calls": 7}, "seconds": {"search": 2.0}, "peak_memory_bytes": 1,
     }),
     "provenance": (Provenance, {
-        "model_path": None, "model_revision": "1", "warnings": (), "environment": {"device": "CPU"}, "written_at": "now",
-        "stores": {"evaluations": "made", "samples": "made", "downstream": "made/0110.json"},
+        "model_path": None, "model_revision": "1", "warnings": (), "environment": {"device": "CPU"},
+        "written_at": "now", "stores": {"evaluations": "made", "samples": "made", "downstream": "made/0110.json"},
     }),
 }  # fmt: skip
 PLACES = {

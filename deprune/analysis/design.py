@@ -14,6 +14,8 @@ from typing import Any
 
 import pandas as pd
 
+from deprune.record.schema import UNTREATED
+
 SEARCH, OBJECTIVE, MODEL, SEED = "search", "objective", "model", "calib_seed"
 
 CONDITION, CONFIGURATION = "condition", "calib_config"
@@ -87,8 +89,8 @@ FACTORS = (
     Factor(name=MODEL, role=Role.CONDITION, place="factors.model", covers=("model.name", "model.revision")),
     Factor(name="budget", role=Role.CONDITION, place="factors.budget", covers=("budget",)),
     Factor(
-        name="treatment", role=Role.TREATMENT, place="factors.treatment", covers=("treat", "treat.*"), levels=("none",),
-        default="none",
+        name="treatment", role=Role.TREATMENT, place="factors.treatment", covers=("treat", "treat.*"),
+        levels=(UNTREATED,), default=UNTREATED,
     ),
     Factor(name="calib_dataset", role=Role.CALIBRATION, place="factors.calib_dataset", covers=("calib.*",)),
     Factor(

@@ -53,8 +53,8 @@ def make_results(runs: pd.DataFrame, accuracy: np.ndarray) -> Results:
     scores = pd.DataFrame(
         {
             "run_id": runs.index, "model": runs["model"].to_numpy(), "task": "task", "metric": "acc",
-            "value": accuracy / 100, "stderr": 0.01, "dense_value": 1.0, "n_items": 100, "item_set": "i", "chance": np.nan,
-            "higher_is_better": True, **METRICS["acc"],
+            "value": accuracy / 100, "stderr": 0.01, "dense_value": 1.0, "n_items": 100, "item_set": "i",
+            "chance": np.nan, "higher_is_better": True, **METRICS["acc"],
         }
     )  # fmt: skip
     return Results(runs=runs.assign(accuracy=accuracy), scores=scores, excluded={})

@@ -20,8 +20,8 @@ def consensus(results: Results) -> pd.DataFrame:
     """Returns how alike patterns are: the mean Jaccard similarity of pairs of runs of one condition.
 
     Returns:
-        One row per condition (model and budget) and kind of pair: `within calibration` (one draw, other searches), `within
-        search` (one search, other configurations), `within configuration` (one search, another seed: the
+        One row per condition (model and budget) and kind of pair: `within calibration` (one draw, other searches),
+        `within search` (one search, other configurations), `within configuration` (one search, another seed: the
         ceiling), and `difference`, the first minus the second. `jaccard` with `low` and `high` (jackknife over
         whole draws), `chance` for random sets of that size, `chance_removable` for sets of blocks that some
         run removed, `chance_shifted` for the same patterns shifted around, `corrected` = (jaccard − chance) /
@@ -168,8 +168,8 @@ def dispersion(results: Results) -> pd.DataFrame:
     A share of PERMANOVA may come from either; this is the statement on scatter alone.
 
     Returns:
-        The condition (`model`, `budget`), `factor`, `level`, the mean symmetric difference [blocks] of two runs at that level,
-        `low` and `high` (jackknife over whole draws), and the number of `distinct` patterns among `runs`.
+        The condition (`model`, `budget`), `factor`, `level`, the mean symmetric difference [blocks] of two runs at
+        that level, `low` and `high` (jackknife over whole draws), and the number of `distinct` patterns among `runs`.
     """
     runs = results.runs[~results.runs["is_dense"] & results.runs["subset"].notna()]
     rows = []

@@ -1,4 +1,4 @@
-"""What runs are a function of, entry by entry: it tells settings of one name apart, and refuses what cannot be pooled."""
+"""What runs are a function of, entry by entry: tells settings of one name apart, and refuses what cannot be pooled."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Identities:
     def _said(self) -> dict[str, list[dict[str, str]]]:
         """Part -> the entries of each of its kinds, as text."""
         return {
-            part: [dict(_entries(part, json.loads(text))) for text in self.parts[part].cat.categories]
+            str(part): [dict(_entries(str(part), json.loads(text))) for text in self.parts[part].cat.categories]
             for part in self.parts
         }
 
@@ -96,7 +96,7 @@ class Identities:
             return
         most = varying.value_counts().index[0]
         where = ", ".join(f"'{e}': {_literal(value)}" for e, value in zip(varying, most, strict=True))
-        said = "; ".join(f"{e} ({_listed(varying[e].dropna().unique().tolist())})" for e in varying)
+        said = "; ".join(f"{e} ({_listed(sorted(varying[e].dropna().unique()))})" for e in varying)
         raise AnalysisError(
             f"These runs differ in what is no factor, so they cannot be pooled: {said}; keep one kind with "
             f"where={{{where}}}."

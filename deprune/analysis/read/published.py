@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from deprune.analysis.read.records import SCORE_FIELDS
 from deprune.analysis.read.results import Results, typed
 from deprune.record.legacy import METRICS, search_facts
 
@@ -57,7 +58,12 @@ def load_published() -> Results:
     runs = runs.merge(means, how="left", on=[*KEY, "objective"])
     dense = means[means["search"] == "dense"].set_index("model")["accuracy"]
     runs["accuracy_dense"] = runs["model"].map(dense).where(runs["accuracy"].notna())
-    scores = pd.concat([_accuracy_scores(accuracy), _perplexity_scores(perplexity)], ignore_index=True)
+    perplexity = perplexity.rename(columns={"corpus": "task"})
+    parts = [
+        _scores(accuracy, "task_margin", "acc", accuracy["accuracy"] / 100),
+        _scores(perplexity, "nll", "log_perplexity", np.log(perplexity["perplexity"])),
+    ]
+    scores = pd.concat(parts, ignore_index=True)
     return Results(runs=typed(with_search_facts(runs).set_index("run_id")), scores=scores, excluded={})
 
 
@@ -101,33 +107,17 @@ def _run_ids(rows: pd.DataFrame, objective: pd.Series | str) -> pd.Series:
     return rows["model"] + " k" + rows["budget"].astype(str) + " " + objective + " " + rows["search"]
 
 
-def _accuracy_scores(table: pd.DataFrame) -> pd.DataFrame:
+def _scores(table: pd.DataFrame, objective: str, metric: str, value: pd.Series) -> pd.DataFrame:
+    """Returns one row per run and task or corpus; items are known of tasks only, whose scores are shares."""
     n_items = table["task"].map(N_ITEMS)
-    share = table["accuracy"] / 100
     scores = table.assign(
-        run_id=_run_ids(table, "task_margin"), metric="acc", **METRICS["acc"], value=share, n_items=n_items,
-        stderr=np.sqrt(share * (1 - share) / (n_items - 1)), higher_is_better=True,
+        run_id=_run_ids(table, objective), metric=metric, **METRICS[metric], value=value,
+        n_items=n_items.astype("Int32"), stderr=np.sqrt(value * (1 - value).clip(lower=0) / (n_items - 1)), higher_is_better=objective == "task_margin",
+        chance=np.nan, item_set="published", version="published", subset_hash=None,
     )  # fmt: skip
-    return _with_dense(scores)
-
-
-def _perplexity_scores(table: pd.DataFrame) -> pd.DataFrame:
-    scores = table.rename(columns={"corpus": "task"}).assign(
-        run_id=_run_ids(table, "nll"), metric="log_perplexity", **METRICS["log_perplexity"], value=np.log(table["perplexity"]),
-        n_items=np.nan, stderr=np.nan, higher_is_better=False,
-    )  # fmt: skip
-    return _with_dense(scores)
-
-
-def _with_dense(scores: pd.DataFrame) -> pd.DataFrame:
     dense = scores.loc[scores["budget"] == 0, ["model", "task", "value", "stderr"]]
     dense = dense.rename(columns={"value": "dense_value", "stderr": "dense_stderr"})
-    columns = [
-        "run_id", "model", "task", "scorer", "metric", "response", "value", "stderr", "dense_value", "dense_stderr",
-        "unit", "n_items", "higher_is_better",
-    ]  # fmt: skip
-    scores = scores.merge(dense, how="left", on=["model", "task"])[columns].astype({"n_items": "Int32"})
-    return scores.assign(subset_hash=None, chance=np.nan, item_set="published", version="published")
+    return scores.merge(dense, how="left", on=["model", "task"])[["run_id", "model", "subset_hash", *SCORE_FIELDS]]
 
 
 def check_published() -> pd.DataFrame:

@@ -125,13 +125,12 @@ def response_names(results: Results) -> list[str]:
 def _parts(kind: str, scores: pd.DataFrame) -> Iterator[Response]:
     """Yields the response of each task or corpus."""
     firsts = scores.drop_duplicates("task").astype({"task": str}).sort_values("task")
-    for row in firsts.itertuples():
-        unit = str(row.unit)
-        chance = None if pd.isna(row.chance) else float(row.chance) * UNITS.get(unit, (unit, 1.0))[1]
-        yield Response(
-            kind=kind, task=str(row.task), tasks=(str(row.task),), row_unit=unit,
-            higher_is_better=bool(row.higher_is_better), chance=chance,
+    for row in firsts.to_dict("records"):
+        part = Response(
+            kind=kind, task=row["task"], tasks=(row["task"],), row_unit=str(row["unit"]),
+            higher_is_better=bool(row["higher_is_better"]),
         )  # fmt: skip
+        yield part if pd.isna(row["chance"]) else replace(part, chance=part.scale * row["chance"])
 
 
 def _mean(parts: list[Response]) -> Response:

@@ -128,7 +128,7 @@ def load(results_dir: Path | str, sweep: str | None = None, where: Mapping[str, 
         why = ", ".join(f"{n} {reason}" for reason, n in counts.items() if n) or "there are no records"
         raise DataError(f"No run in {folder} can be analysed ({why}); give the results_dir of a finished sweep.")
     runs = runs.set_index("run_id")
-    parts = [column for column in runs if column.startswith(PART)]
+    parts = [column for column in runs.columns if column.startswith(PART)]
     texts = runs[parts].astype("category").rename(columns=lambda column: column.removeprefix(PART))
     identities = Identities(texts)
     results = Results(

@@ -165,7 +165,8 @@ def _gains(subject: Subject) -> Part:
     best = gains.sort_values("recovered").iloc[-1]
     numbers = (
         f"the best search, {best['search']}, wins back {_percent(best['recovered'], best['low'], best['high'])} of "
-        f"what one-shot lost ({best['gain']:+.3g} of {best['oneshot_loss']:.3g} {subject.response.unit}; {best['draws']} draws)"
+        f"what one-shot lost ({best['gain']:+.3g} of {best['oneshot_loss']:.3g} {subject.response.unit}; "
+        f"{best['draws']} draws)"
     )
     if gains[["low", "high"]].isna().any(axis=None):
         return Part(name, UNDECIDED, f"There are fewer than three draws, so there is no interval: {numbers}.")

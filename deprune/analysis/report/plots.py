@@ -16,7 +16,6 @@ from deprune.analysis.report.evidence import Evidence
 from deprune.analysis.report.subject import Subject, shares_by_seeds
 from deprune.analysis.variance.panel import Panel
 
-
 SHORT = {"percentage points": "pp", "nats per token": "nat", "nat/token": "nat"}
 """Units as they are written beside bars."""
 

@@ -209,8 +209,8 @@ def agreement_between_calibrations(results: Results, name: str) -> pd.DataFrame:
         name: The response that ranks the searches.
 
     Returns:
-        The condition (`model`, `budget`), `first`, `second`, number of `searches` in both, `spearman`, its exact `p`, and
-        `p_adjusted` (Benjamini-Hochberg over the table).
+        The condition (`model`, `budget`), `first`, `second`, number of `searches` in both, `spearman`, its exact `p`,
+        and `p_adjusted` (Benjamini-Hochberg over the table).
     """
     values = response(results, name).values
     frame = results.runs.assign(value=values)
