@@ -56,7 +56,7 @@ def entries(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 def other(value: Any) -> Any:
     if isinstance(value, bool):
         return not value
-    return "other" if value is None else [*value, "x"] if isinstance(value, list) else value * 2
+    return "other" if value is None else [*value, "x"] if isinstance(value, list) else value * 2 or 1
 
 
 def changed(identity: dict[str, Any], entry: str, change: Any) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def test_dense_runs_lack_a_search_and_are_kept(tmp_path: Path) -> None:
     assert load(tmp_path, where={"search.protect_first": 1}).runs.index.tolist() == ["dense", "protected"]
     with pytest.raises(AnalysisError, match=r"no level of search\.protect_first '2'"):
         load(tmp_path, where={"search.protect_first": 2})
-    put(tmp_path, "other dtype", changed(dense, "model.dtype", "bfloat16"), budget=0, search="dense")
+    put(tmp_path, "other-dtype", changed(dense, "model.dtype", "bfloat16"), budget=0, search="dense")
     with pytest.raises(AnalysisError, match=r"model\.dtype \(bfloat16, float32\)"):
         load(tmp_path, where={"search.protect_first": 1})
 
