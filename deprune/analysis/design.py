@@ -6,7 +6,7 @@ records, becomes a factor of every grid and part of the conditions within which 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -21,19 +21,11 @@ SEARCH, OBJECTIVE, MODEL, SEED = "search", "objective", "model", "calib_seed"
 CONDITION, CONFIGURATION = "condition", "calib_config"
 """Factors that stand for all existing combinations of others."""
 
-DRAW = "draw"
+MAX_NAMED = 5
 
 
 class Role(StrEnum):
-    """What a factor is in the question of whether calibration or search matters.
-
-    Attributes:
-        CONDITION: Both are compared within its levels.
-        TREATMENT: So are they here; it comes after both.
-        CALIBRATION: Belongs to the calibration configuration.
-        SEARCH: The search.
-        REPLICATE: Repeats a run; no factor of a grid.
-    """
+    """What a factor is in the question of whether calibration or search matters; a replicate only repeats a run."""
 
     CONDITION = "condition"
     TREATMENT = "treatment"
@@ -88,26 +80,17 @@ class Factor:
 FACTORS = (
     Factor(name=MODEL, role=Role.CONDITION, place="factors.model", covers=("model.name", "model.revision")),
     Factor(name="budget", role=Role.CONDITION, place="factors.budget", covers=("budget",)),
-    Factor(
-        name="treatment", role=Role.TREATMENT, place="factors.treatment", covers=("treat", "treat.*"),
-        levels=(UNTREATED,), default=UNTREATED,
-    ),
+    Factor(name="treatment", role=Role.TREATMENT, place="factors.treatment", covers=("treat", "treat.*"),
+           levels=(UNTREATED,), default=UNTREATED),
     Factor(name="calib_dataset", role=Role.CALIBRATION, place="factors.calib_dataset", covers=("calib.*",)),
-    Factor(
-        name=OBJECTIVE, role=Role.CALIBRATION, place="factors.objective", covers=("objective.*",),
-        levels=("nll", "kl", "task_margin", "task_error"), leads=True,
-    ),
-    Factor(
-        name="calib_samples", role=Role.CALIBRATION, place="factors.calib_samples", covers=("calib.n_samples",),
-        tag="n",
-    ),
-    Factor(
-        name="calib_seq_len", role=Role.CALIBRATION, place="factors.calib_seq_len", covers=("calib.seq_len",), tag="L"
-    ),
-    Factor(
-        name=SEARCH, role=Role.SEARCH, place="factors.search", covers=("search.*", "!search.protect_*"),
-        rank="search_order",
-    ),
+    Factor(name=OBJECTIVE, role=Role.CALIBRATION, place="factors.objective", covers=("objective.*",),
+           levels=("nll", "kl", "task_margin", "task_error"), leads=True),
+    Factor(name="calib_samples", role=Role.CALIBRATION, place="factors.calib_samples", covers=("calib.n_samples",),
+           tag="n"),
+    Factor(name="calib_seq_len", role=Role.CALIBRATION, place="factors.calib_seq_len", covers=("calib.seq_len",),
+           tag="L"),
+    Factor(name=SEARCH, role=Role.SEARCH, place="factors.search", covers=("search.*", "!search.protect_*"),
+           rank="search_order"),
     Factor(name=SEED, role=Role.REPLICATE, place="factors.calib_seed", covers=("calib.seed",)),
     Factor(name="search_seed", role=Role.REPLICATE, place="factors.search_seed", covers=("search.seed",)),
 )  # fmt: skip
@@ -181,11 +164,8 @@ def ordered_levels(name: str, levels: Iterable[str], ranks: Mapping[str, float] 
     """
     known = {level: i for f in FACTORS if f.name == name for i, level in enumerate(f.levels)}
     order: Mapping[str, float] = known if ranks is None else ranks
-
-    def key(level: str) -> tuple[float, str]:
-        return (order.get(level, order.get(str(level).split(" ")[0], float("inf"))), str(level))
-
-    return sorted(levels, key=key)
+    after = float("inf")
+    return sorted(levels, key=lambda v: (order.get(v, order.get(str(v).split(" ")[0], after)), str(v)))
 
 
 def ranks_of(name: str, runs: pd.DataFrame) -> dict[str, float] | None:
@@ -220,3 +200,9 @@ def levels_in(content: Mapping[str, Any]) -> dict[str, Any]:
             found[name] = level
     defaults = {f.name: f.default for f in FACTORS if f.default is not None}
     return {**defaults, **found} if found else {}
+
+
+def name_levels(levels: Sequence[object]) -> str:
+    """Returns the first few of many names."""
+    shown = ", ".join(map(str, levels[:MAX_NAMED]))
+    return shown if len(levels) <= MAX_NAMED else f"{shown} and {len(levels) - MAX_NAMED} more"

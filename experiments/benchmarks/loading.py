@@ -85,7 +85,7 @@ def make_record(number: int, cell: tuple[str, int, str, str, str, int], rng: np.
         status="done",
         identity={
             "model": {"name": model, "revision": "0" * 40, "dtype": "bfloat16"},
-            "calib": {"name": dataset, "n_samples": 64, "seq_len": 2048, "seed": seed, "repository": f"owner/{dataset}"},
+            "calib": {"name": dataset, "n_samples": 64, "seq_len": 2048, "seed": seed, "repository": "owner/data"},
             "objective": {"name": objective, "version": 1},
             "search": {"name": search, "seed": None, "protect_first": 0, "protect_last": 0},
             "budget": budget,

@@ -40,9 +40,7 @@ def rank_agreement(pairs: pd.DataFrame, correlations: pd.DataFrame) -> Figure:
         n = len(group)
         ax.plot([1, n], [1, n], color=QUIET, lw=0.8, ls="--")
         for row, shift in zip(group.to_dict("records"), offsets(n, 0.5), strict=True):
-            colour, marker = marks[row["search"]]
-            x, y = row["perplexity_rank"] + shift, row["accuracy_rank"] - shift
-            ax.plot(x, y, marker=marker, color=colour, mec=INK, mew=0.4, lw=0, alpha=0.85)
+            marks[row["search"]].draw(ax, row["perplexity_rank"] + shift, row["accuracy_rank"] - shift, alpha=0.85)
         found = known[key]
         ax.set_title(f"{condition_name(key)}\n{_correlation(found)}")
         ax.set(xlim=(0.4, n + 0.6), ylim=(0.4, n + 0.6), xticks=range(1, n + 1), yticks=range(1, n + 1))

@@ -73,17 +73,7 @@ def search_spread(values: pd.DataFrame, spread: pd.DataFrame, label: str) -> Fig
         ax.plot([row["low"], row["high"]], [i, i], color=QUIET, lw=1, zorder=1)
         ax.plot(row["mean"], i, marker="|", ms=14, color=INK, zorder=2)
         for search, part in keyed.get_group(tuple(row[within])).groupby("search", observed=True):
-            colour, marker = marks[str(search)]
-            ax.plot(
-                part["value"].mean(),
-                i + shifts[str(search)],
-                marker=marker,
-                color=colour,
-                mec=INK,
-                mew=0.4,
-                alpha=0.9,
-                zorder=3,
-            )
+            marks[str(search)].draw(ax, part["value"].mean(), i + shifts[str(search)], alpha=0.9, zorder=3)
         noise = row["variance_without_noise"]
         corrected = "" if math.isnan(noise) else f" ({noise:.3g})"
         ax.annotate(f"{row['variance']:.3g}{corrected}", (1.01, i), xycoords=("axes fraction", "data"), va="center",
@@ -119,16 +109,7 @@ def quality_cost(table: pd.DataFrame, label: str, *, higher_is_better: bool) -> 
             x_band, y_band = np.append(x, group["cost"].max()), np.append(y, y[-1])
             ax.fill_between(x_band, y_band, y_band + worse, step="post", color=QUIET, alpha=0.25, lw=0)
         for row in group.to_dict("records"):
-            colour, marker = marks[row["search"]]
-            ax.plot(
-                row["cost"],
-                row["value"],
-                marker=marker,
-                color=colour,
-                mec=INK,
-                mew=1.2 if row["on_front"] else 0.4,
-                lw=0,
-            )
+            marks[row["search"]].draw(ax, row["cost"], row["value"], mew=1.2 if row["on_front"] else 0.4)
         if (group["cost"] > 0).all():
             ax.set_xscale("log")
             plain_log_ticks(ax.xaxis)
@@ -153,9 +134,8 @@ def optimality(gaps: pd.DataFrame) -> Figure:
     ax = axes[0, 0]
     for i, search in enumerate(searches):
         values = np.sort(gaps.loc[gaps["search"] == search, "gap"].to_numpy(float))
-        colour, marker = marks[search]
         jitter = 0.22 * np.sin(2.4 * np.arange(len(values)))
-        ax.plot(values, i + jitter, marker=marker, color=colour, lw=0, alpha=0.6, mec=INK, mew=0.3, ms=4)
+        marks[search].draw(ax, values, i + jitter, alpha=0.6, mew=0.3, ms=4)
         ax.plot(values.mean(), i, marker="|", color=INK, ms=14, mew=1.6)
     ax.axvline(0, color=INK, lw=0.8)
     ax.axvline(1, color=QUIET, lw=0.8, ls="--")

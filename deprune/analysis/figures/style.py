@@ -52,6 +52,11 @@ class Mark(NamedTuple):
     colour: str
     marker: str
 
+    def draw(self, ax: Axes, x: Any, y: Any, **options: Any) -> None:
+        """Draws points that are not joined."""
+        style = {"lw": 0, "mec": INK, "mew": 0.4, **options}
+        ax.plot(x, y, marker=self.marker, color=self.colour, **style)
+
 
 def marks_of(table: pd.DataFrame) -> dict[str, Mark]:
     """Returns how each search is drawn: the same in all figures of tables that come from the same runs."""

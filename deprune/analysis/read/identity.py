@@ -17,8 +17,6 @@ from deprune.core.errors import AnalysisError
 ABSENT = "null"
 """The text of an entry that a run does not have: defaults stay out of identities."""
 
-MAX_VALUES = 5
-
 
 @dataclass(frozen=True)
 class Identities:
@@ -52,11 +50,6 @@ class Identities:
         texts = np.array([*values, None], dtype=object)[codes]
         texts[pd.isna(texts) & ~runs["is_dense"].to_numpy(bool)] = ABSENT
         return pd.Series(texts, index=runs.index)
-
-    def chosen(self, entry: str, levels: list[Any], runs: pd.DataFrame) -> tuple[pd.Series, list[str]]:
-        """Returns which runs have an entry at one of some levels, or lack it, and all levels that there are."""
-        column = self.column(entry, runs)
-        return column.isna() | column.isin([*map(text_of, levels)]), column.dropna().unique().tolist()
 
     def labels(self, factor: design.Factor, plain: pd.Series) -> pd.Series:
         """Adds what differs to levels that stand for several settings, such as `beam` of two widths.
@@ -96,7 +89,7 @@ class Identities:
             return
         most = varying.value_counts().index[0]
         where = ", ".join(f"'{e}': {_literal(value)}" for e, value in zip(varying, most, strict=True))
-        said = "; ".join(f"{e} ({_listed(sorted(varying[e].dropna().unique()))})" for e in varying)
+        said = "; ".join(f"{e} ({design.name_levels(sorted(varying[e].dropna().unique()))})" for e in varying)
         raise AnalysisError(
             f"These runs differ in what is no factor, so they cannot be pooled: {said}; keep one kind with "
             f"where={{{where}}}."
@@ -121,11 +114,6 @@ def _entries(name: str, value: Any) -> Iterator[tuple[str, str]]:
 def _told_apart(level: Any, own: dict[str, str], others: list[dict[str, str]]) -> str:
     differing = [k for k in sorted(own) if any(o.get(k, ABSENT) != own[k] for o in others)]
     return " ".join([str(level), *(f"{k.partition('.')[2] or k}={own[k]}" for k in differing)])
-
-
-def _listed(values: list[str]) -> str:
-    shown = ", ".join(values[:MAX_VALUES])
-    return shown if len(values) <= MAX_VALUES else f"{shown} and {len(values) - MAX_VALUES} more"
 
 
 def _literal(text: str) -> str:

@@ -112,8 +112,9 @@ def _scores(table: pd.DataFrame, objective: str, metric: str, value: pd.Series) 
     n_items = table["task"].map(N_ITEMS)
     scores = table.assign(
         run_id=_run_ids(table, objective), metric=metric, **METRICS[metric], value=value,
-        n_items=n_items.astype("Int32"), stderr=np.sqrt(value * (1 - value).clip(lower=0) / (n_items - 1)), higher_is_better=objective == "task_margin",
-        chance=np.nan, item_set="published", version="published", subset_hash=None,
+        stderr=np.sqrt(value * (1 - value).clip(lower=0) / (n_items - 1)), n_items=n_items.astype("Int32"),
+        higher_is_better=objective == "task_margin", chance=np.nan, item_set="published", version="published",
+        subset_hash=None,
     )  # fmt: skip
     dense = scores.loc[scores["budget"] == 0, ["model", "task", "value", "stderr"]]
     dense = dense.rename(columns={"value": "dense_value", "stderr": "dense_stderr"})

@@ -16,14 +16,7 @@ import pandas as pd
 from deprune.analysis import design
 from deprune.analysis.read.identity import Identities, text_of
 from deprune.analysis.read.parquet import folder_of
-from deprune.analysis.read.records import (
-    EXCLUDED,
-    PART,
-    members_of,
-    read_failures,
-    read_records,
-    record_files,
-)
+from deprune.analysis.read.records import EXCLUDED, PART, members_of, read_failures, read_records, record_files
 from deprune.core.errors import AnalysisError, DataError
 from deprune.core.suggestions import unknown_name
 
@@ -104,7 +97,8 @@ class Results:
             return runs[name].isin(levels), [text_of(level) for level in runs[name].dropna().unique().tolist()]
         if self.identities is None or name not in entries:
             raise AnalysisError(unknown_name("column of runs", name, [*runs.columns, *entries]))
-        return self.identities.chosen(name, levels, runs)
+        column = self.identities.column(name, runs)
+        return column.isna() | column.isin([*map(text_of, levels)]), column.dropna().unique().tolist()
 
 
 def load(results_dir: Path | str, sweep: str | None = None, where: Mapping[str, Any] | None = None) -> Results:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ import pandas as pd
 from deprune.analysis import design
 from deprune.analysis.read.responses import Measured, response
 from deprune.analysis.read.results import Results
+from deprune.analysis.types import Array, Generator
 from deprune.analysis.variance.estimators import CROSS_REPLICATE, Estimate, estimate
 from deprune.analysis.variance.headline import (
     NOT_IDENTIFIED,
@@ -112,24 +114,32 @@ def decompose(
     items = _item_noise(results, panel, chosen, point) if over_items else None
     if items is not None:
         point = replace(point, products=point.products - items.products, seed=point.seed - items.seed)
-    centre, resamples = resample(panel, point, n_resamples, rng, items)
-    resampled = Resampled(np.append(point.terms, point.seed), centre, resamples, point.degrees)
+    resampled = resample(panel, point, n_resamples, rng, items)
     estimator = point.estimator + (ITEMS_SUBTRACTED if items is not None else "")
-    label, unit = {"estimator": estimator}, {"unit": chosen.unit}
     return Decomposition(
         response=chosen,
-        headline=headline_table(panel, resampled).assign(**unit, **label),
-        ratio=ratio(panel, resampled),
-        tests=permutation_tests(panel, N_PERMUTATIONS, rng),
-        components=component_table(panel.grid, resampled).assign(**unit, **label),
-        factors=factor_table(panel, resampled.point).assign(**unit, **label),
-        calibration_parts=calibration_parts(panel, point).assign(**label),
+        **tables(panel, point, resampled, rng, {"unit": chosen.unit, "estimator": estimator}),
+        calibration_parts=calibration_parts(panel, point).assign(estimator=estimator),
         leave_one_out=leave_one_out(results.runs, chosen, panel),
         estimator=estimator,
-        panel=panel,
         estimate=point,
         notes=(*panel.notes, *_notes(panel, chosen, point)),
     )
+
+
+def tables(
+    panel: Panel, point: Estimate, resampled: tuple[Array, Array], rng: Generator, label: dict[str, str]
+) -> dict[str, Any]:
+    """Returns what every decomposition has: `headline`, `ratio`, `tests`, `components`, `factors` and the `panel`."""
+    values = Resampled(np.append(point.terms, point.seed), *resampled, point.degrees)
+    return {
+        "headline": headline_table(panel, values).assign(**label),
+        "ratio": ratio(panel, values),
+        "tests": permutation_tests(panel, N_PERMUTATIONS, rng),
+        "components": component_table(panel.grid, values).assign(**label),
+        "factors": factor_table(panel, values.point).assign(**label),
+        "panel": panel,
+    }
 
 
 def _item_noise(results: Results, panel: Panel, chosen: Measured, point: Estimate) -> ItemNoise:

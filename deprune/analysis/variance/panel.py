@@ -22,8 +22,6 @@ SEARCH = design.SEARCH
 Columns: TypeAlias = dict[str, tuple[Array, tuple[object, ...]]]
 """Factor -> the level of each run as a number, and the levels."""
 
-MAX_NAMED = 5
-
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
@@ -288,9 +286,3 @@ def _check_repeats(panel: Panel) -> None:
         f"{repeated.sum()} runs have the same factors and seeds as another; they differ in "
         f"{', '.join(differing) or 'settings that are no factor'}; keep one of them with where={{...}}."
     )
-
-
-def name_levels(levels: Sequence[object]) -> str:
-    """Returns the first few of many names."""
-    shown = ", ".join(map(str, levels[:MAX_NAMED]))
-    return shown if len(levels) <= MAX_NAMED else f"{shown} and {len(levels) - MAX_NAMED} more"
