@@ -21,6 +21,9 @@ SEARCH, OBJECTIVE, MODEL, SEED = "search", "objective", "model", "calib_seed"
 CONDITION, CONFIGURATION = "condition", "calib_config"
 """Factors that stand for all existing combinations of others."""
 
+OF_PRUNED = ("budget", "treatment")
+"""Factors of conditions that a dense model has not."""
+
 MAX_NAMED = 5
 
 

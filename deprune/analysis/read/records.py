@@ -100,11 +100,9 @@ def _read_chunk(paths: Sequence[Path]) -> tuple[pd.DataFrame, pd.DataFrame, list
     for path in paths:
         try:
             record = read_record(path)
-        except RecordError as error:
-            left_out.append(_left_out(path, "other schema" if error.__cause__ is None else "damaged"))
-            continue
-        except (TypeError, KeyError, OSError):
-            left_out.append(_left_out(path, "damaged"))
+        except (RecordError, TypeError, KeyError, OSError) as error:
+            is_other = isinstance(error, RecordError) and error.__cause__ is None
+            left_out.append(_left_out(path, "other schema" if is_other else "damaged"))
             continue
         if record.run_id != path.parent.name:
             left_out.append(_left_out(path, DUPLICATE))  # a copy: the record of a run lies in the folder of its name

@@ -20,10 +20,10 @@ from deprune.analysis.searches.optimality import optimality_gaps
 from deprune.analysis.searches.ranks import (
     adjusted,
     agreement_between_calibrations,
+    correlations,
     mean_correlation,
     mean_rank_correlation,
     perplexity_against_accuracy,
-    rank_correlation,
 )
 from deprune.analysis.variance.headline import Ratio
 from deprune.core.errors import AnalysisError, DepruneError
@@ -179,10 +179,8 @@ def published_ranks() -> tuple[pd.DataFrame, pd.DataFrame]:
     pairs = read_table("figure2_ranks").assign(calib_config="nll c4 n64")
     rows, within = [], design.configurations(pairs)
     for key, group in pairs.groupby(within):
-        rho, p_rho = rank_correlation(group["perplexity_rank"].tolist(), group["accuracy_rank"].tolist())
-        tau, p_tau = rank_correlation(group["perplexity_rank"].tolist(), group["accuracy_rank"].tolist(), "kendall")
         row = dict(zip(within, key, strict=True)) | {"searches": len(group), "distinct": 0}
-        rows.append(row | {"spearman": rho, "p_spearman": p_rho, "kendall": tau, "p_kendall": p_tau})
+        rows.append(row | correlations(group["perplexity_rank"], group["accuracy_rank"]))
     return pairs, pd.DataFrame(rows)
 
 

@@ -97,7 +97,8 @@ def _subject(part: Results, name: str, title: str, notes: tuple[str, ...], n_res
         notes += noted
     except DepruneError as error:
         refusal = str(error)
-    dense = chosen.dense.groupby(part.runs[design.MODEL], observed=True).mean()
+    kinds = [part.runs[name] for name in design.conditions(part.runs) if name not in design.OF_PRUNED]
+    dense = chosen.dense.groupby(kinds, observed=True).mean()
     return Subject(
         title=title,
         response=chosen,

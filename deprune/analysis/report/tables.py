@@ -200,7 +200,8 @@ def _factors(runs: pd.DataFrame) -> pd.DataFrame:
 
 def _dense(evidence: Evidence) -> pd.DataFrame:
     columns = {s.label: s.dense for s in evidence.subjects if s.dense.abs().gt(0).any()}
-    return pd.DataFrame(columns).rename_axis("model").reset_index() if columns else pd.DataFrame()
+    names = evidence.subjects[0].dense.index.names
+    return pd.DataFrame(columns).rename_axis(names).reset_index() if columns else pd.DataFrame()
 
 
 def _warnings(runs: pd.DataFrame) -> pd.DataFrame:

@@ -56,6 +56,12 @@ def rank_correlation(first: Sequence[float], second: Sequence[float], kind: str 
     return observed, as_far / len(orders) if exact else (as_far + 1) / (len(orders) + 1)
 
 
+def correlations(first: pd.Series, second: pd.Series) -> dict[str, float]:
+    """Returns both coefficients, `spearman` and `kendall`, with their p values."""
+    found = {kind: rank_correlation(first.tolist(), second.tolist(), kind) for kind in ("spearman", "kendall")}
+    return {name: value for kind, (rho, p) in found.items() for name, value in ((kind, rho), (f"p_{kind}", p))}
+
+
 def _embed(ranks: Array, kind: str) -> Array:
     """Returns vectors whose cosine is the rank correlation."""
     if kind == "kendall":
@@ -92,11 +98,8 @@ def perplexity_against_accuracy(
     rows = []
     for key, group, means in _conditions(results, perplexity, accuracy):
         ranked = means[~means["is_copy"]] if drop_copies else means
-        rho, p_rho = rank_correlation(ranked["lower"].tolist(), (-ranked["higher"]).tolist())
-        tau, p_tau = rank_correlation(ranked["lower"].tolist(), (-ranked["higher"]).tolist(), "kendall")
-        row = dict(key)
-        row |= {"searches": len(means), "distinct": int((~means["is_copy"]).sum())}
-        row |= {"spearman": rho, "p_spearman": p_rho, "kendall": tau, "p_kendall": p_tau}
+        row = key | {"searches": len(means), "distinct": int((~means["is_copy"]).sum())}
+        row |= correlations(ranked["lower"], -ranked["higher"])
         for name, column in (("perplexity", "lower"), ("accuracy", "higher")):
             of_ranked = group[group[design.SEARCH].isin(ranked.index)]
             row[f"variance_{name}"], row[f"noise_{name}"] = variance_and_noise(of_ranked, column)
