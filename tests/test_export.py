@@ -51,15 +51,15 @@ def test_export_of_a_run(
     assert "Written and checked: pruned" in export(f"run={record.run_id}", "out=pruned")
     model = AutoModelForCausalLM.from_pretrained("pruned", dtype=torch.float32)
     assert model.config.num_hidden_layers == 10
-    expected = embedded("tiny_llama").stack.run(IDS, BlockSubset.of(12, record.removed))
+    expected = embedded("tiny_llama").stack.run(IDS, BlockSubset.of(12, record.removal.order))
     torch.testing.assert_close(model(IDS, use_cache=False).logits, expected, rtol=0, atol=1e-4)
     assert AutoTokenizer.from_pretrained("pruned").encode("Anna") == AutoTokenizer.from_pretrained(
         EMBEDDED_FOLDER / "tiny_llama"
     ).encode("Anna")
     card = (tmp_path / "pruned" / "README.md").read_text()
-    assert f"Removed blocks (0-based): {', '.join(map(str, sorted(record.removed)))}." in card
+    assert f"Removed blocks (0-based): {', '.join(map(str, sorted(record.removal.order)))}." in card
     assert "Chosen by `greedy`" in card
-    assert f"| mini_one_hop | acc | {record.metrics[4].dense_value:.4f} |" in card
+    assert f"| mini_one_hop | acc | {record.scores.metrics[4].dense_value:.4f} |" in card
     assert str(tmp_path) not in card
 
     assert "The folder pruned exists" in export(f"run={record.run_id}", "out=pruned", code=1)

@@ -35,13 +35,17 @@ def test_failure_is_recorded_counted_and_left_out(sweep_here: Command, tmp_path:
     paths = sorted(tmp_path.glob("results/runs/*/failure.json"))
     assert len(paths) == 2, "the budget of 12 has no run id"
     failures = [read_failure(path) for path in paths]
-    assert {f.budget for f in failures} == {1, 2}
+    assert {f.factors.budget for f in failures} == {1, 2}
     for path, failure in zip(paths, failures, strict=True):
         assert failure.run_id == path.parent.name
         assert failure.phase == "model"
         assert failure.exception == "UnsupportedModelError"
         assert failure.reason in result.out
-        assert (failure.model, failure.calib_dataset, failure.search) == ("copy", "mixture", "oneshot")
+        assert (failure.factors.model, failure.factors.calib_dataset, failure.factors.search) == (
+            "copy",
+            "mixture",
+            "oneshot",
+        )
         assert "Traceback" in (tmp_path / "results" / failure.log).read_text()
         assert str(tmp_path) not in path.read_text()
 

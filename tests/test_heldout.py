@@ -22,11 +22,8 @@ from deprune.model.pruned import PrunedModel
 
 def test_perplexity_is_that_of_the_physically_pruned_model(embedded: Callable[[str], LoadedModel]) -> None:
     loaded, subset = embedded("tiny_qwen3"), BlockSubset.of(12, [4, 6])
-    scorer, models = (
-        Perplexity(corpora=("facts",), windows=5),
-        [PrunedModel(loaded, s) for s in (BlockSubset(12), subset)],
-    )
-    _, (score,) = scorer.score("facts", models, Memory())
+    models = [PrunedModel(loaded, removed) for removed in (BlockSubset(12), subset)]
+    _, (score,) = Perplexity(corpora=("facts",), windows=5).score("facts", models, Memory())
     ids = heldout_windows("facts", window_length(loaded.facts.context), 5, loaded.tokenizer)
     model = copy.deepcopy(loaded.stack.model)
     prune_blocks(model, subset)

@@ -36,14 +36,16 @@ def test_grid_of_real_model_real_corpora_real_tasks(sweep: Command, hub: Hub, tm
     assert result.code == 0, result.err
     assert "Jobs: 4 done, 0 found done before, 0 failed." in result.out
     records = [read_record(path) for path in tmp_path.rglob("record.json")]
-    assert {(r.calib_dataset, r.search) for r in records} == {
+    assert {(r.factors.calib_dataset, r.factors.search) for r in records} == {
         (c, s) for c in ("c4", "wikitext") for s in ("greedy", "oneshot")
     }
     tasks = {"hellaswag", "winogrande", "arc_easy", "arc_challenge", "piqa", "boolq"}
     for record in records:
-        assert {row.task for row in record.metrics} == tasks
-        assert {row.n_items for row in record.metrics} == {50}
-        assert record.calib_value > record.calib_value_dense
+        rows = [row for row in record.scores.metrics if row.scorer == "choices"]
+        assert {row.task for row in rows} == tasks
+        assert {row.n_items for row in rows} == {50}
+        assert {(row.task, row.chance) for row in rows} >= {("hellaswag", 0.25), ("winogrande", 0.5), ("boolq", 0.5)}
+        assert record.removal.loss > record.removal.dense_loss
     again = sweep(*command, env=environment, timeout=120)
     assert "Nothing left to do: all 4 jobs" in again.out
 
@@ -56,7 +58,7 @@ def test_dense_loss_on_stories_is_the_known_one(sweep: Command, hub: Hub, tmp_pa
     result = sweep(*STORIES, *local, "budget=0", "eval=none", "tracking=none", env={"HF_ENDPOINT": hub()})
     assert result.code == 0, result.err
     (record,) = records_in(tmp_path)
-    assert record["calib_value_dense"] == pytest.approx(1.94, abs=0.1)
+    assert record["removal"]["dense_loss"] == pytest.approx(1.94, abs=0.1)
     assert str(tmp_path) not in json.dumps(record)
 
 
@@ -123,9 +125,9 @@ def test_cache_serves_when_the_hub_is_gone(sweep: Command, hub: Hub, tmp_path: P
     offline = sweep(*command, "search=greedy", env=NOWHERE | {"HF_HUB_OFFLINE": "1"})
     assert offline.code == 0, offline.err
     first, second = records_in(tmp_path)
-    assert first["calib_token_hash"] == second["calib_token_hash"]
-    assert first["model_revision"] == second["model_revision"]
-    assert math.isfinite(float(str(second["calib_value"])))
+    assert first["draw"] == second["draw"]
+    assert first["provenance"]["model_revision"] == second["provenance"]["model_revision"]
+    assert math.isfinite(float(str(second["removal"]["loss"])))
 
 
 def test_all_searches_on_all_kinds_of_calibration(sweep: Command, hub: Hub, tmp_path: Path) -> None:
@@ -137,13 +139,13 @@ def test_all_searches_on_all_kinds_of_calibration(sweep: Command, hub: Hub, tmp_
     assert result.code == 0, result.err
     assert f"Jobs: {4 * len(searches)} done, 0 found done before, 0 failed." in result.out
     records = [read_record(path) for path in tmp_path.rglob("record.json")]
-    assert {(r.calib_dataset, r.objective) for r in records} == {
+    assert {(r.factors.calib_dataset, r.factors.objective) for r in records} == {
         ("c4", "nll"), ("wikitext", "nll"), ("tinystories", "nll"), ("commonsense170k", "task_margin"),
     }  # fmt: skip
     for record in records:
-        assert (record.calib_accuracy is None) == (record.objective == "nll")
-        best = min(r.calib_value for r in records if r.calib_dataset == record.calib_dataset)
-        assert record.search != "exhaustive" or record.calib_value == best
+        assert (record.removal.accuracy is None) == (record.factors.objective == "nll")
+        best = min(r.removal.loss for r in records if r.factors.calib_dataset == record.factors.calib_dataset)
+        assert record.factors.search != "exhaustive" or record.removal.loss == best
     assert result.out.count("margin ") == len(searches)
 
 
@@ -161,13 +163,13 @@ def test_perplexity_on_the_studys_corpora_and_overlap_with_the_calibration(
         result = sweep(*job, *calibration, env=address)
         assert result.code == 0, result.err
     records = [read_record(path) for path in tmp_path.rglob("record.json")]
-    warnings = {record.calib_dataset: record.warnings for record in records}
+    warnings = {record.factors.calib_dataset: record.provenance.warnings for record in records}
     assert warnings["wikitext"] == ()
     (warning,) = warnings["local"]
     assert "calibration samples share" in warning
     assert "wikitext2" in warning
     for record in records:
-        rows = {row.task: row for row in record.metrics if row.metric == "log_perplexity"}
+        rows = {row.task: row for row in record.scores.metrics if row.metric == "log_perplexity"}
         assert set(rows) == {"wikitext2", "c4", "lambada"}
         assert all(row.value > row.dense_value > 0 and row.n_items == 2 for row in rows.values())
         assert not any(row.higher_is_better for row in rows.values())
@@ -184,4 +186,4 @@ def test_items_of_a_benchmarks_training_split(sweep: Command, hub: Hub, tmp_path
     assert result.code == 0, result.err
     (path,) = tmp_path.rglob("record.json")
     record = read_record(path)
-    assert (record.calib_dataset, record.objective) == ("winogrande", "task_margin")
+    assert (record.factors.calib_dataset, record.factors.objective) == ("winogrande", "task_margin")

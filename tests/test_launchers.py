@@ -90,7 +90,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     process.join(120)
     assert process.exitcode == 0, (folder / "output.txt").read_text()
     found = outputs(folder)
-    assert sum("calib_value" in content for content in found.values()) == N_JOBS
+    assert sum("removal" in content for content in found.values()) == N_JOBS
     return found
 
 
@@ -106,7 +106,7 @@ def test_two_sweeps_at_once_share_what_they_compute(tmp_path: Path, expected: di
     assert max(counts.values()) <= len(processes)
     assert counts.total() < 1.5 * len(counts), "neither waited for, nor repeated, much of the other's work"
     records = [read_record(path) for path in tmp_path.glob("results/runs/*/record.json")]
-    assert sum(record.measured["evaluations"]["damaged_lines"] for record in records) == 0
+    assert sum(record.cost.evaluations["damaged_lines"] for record in records) == 0
 
 
 @pytest.mark.slow
@@ -125,7 +125,7 @@ def test_workers_find_the_same_and_keep_their_model(
     assert done.code == 0, done.err
     assert "Warning" not in done.err
     assert outputs(tmp_path) == expected
-    seconds = [read_record(path).measured["seconds"] for path in tmp_path.glob("results/runs/*/record.json")]
+    seconds = [read_record(path).cost.seconds for path in tmp_path.glob("results/runs/*/record.json")]
     assert 1 <= sum(phase["model"] > 0.02 for phase in seconds) <= N_JOBS // 2, "Ray may replace a worker"
 
 

@@ -19,10 +19,11 @@ import wandb
 from wandb.proto import wandb_internal_pb2
 
 from deprune.core.errors import ConfigError
+from deprune.record.columns import columns_of
 from deprune.record.schema import RunRecord
 from deprune.record.store import read_record
 from deprune.tracking import TrackingConfig, client, track
-from deprune.tracking.job_run import FACTORS
+from deprune.tracking.job_run import CONFIG
 from tests.conftest import ROOT, Command
 from tests.wandb_server import SentRun, WandbServer
 
@@ -102,16 +103,18 @@ def test_jobs_of_a_sweep_become_runs_for_dashboards(sweep: Command, tmp_path: Pa
     assert "wandb" not in (result.out + result.err).lower()
     assert_discreet(server, tmp_path)
     (sweep_folder,) = tmp_path.glob("results/sweeps/*")
-    records = {record.search: record for record in map(read_record, tmp_path.glob("results/runs/*/record.json"))}
+    records = {
+        record.factors.search: record for record in map(read_record, tmp_path.glob("results/runs/*/record.json"))
+    }
     assert {run.config["search"] for run in server.runs.values()} == {"greedy", "oneshot"} == {*records}
     for run in server.runs.values():
         record = records[run.config["search"]]
         assert run.fields["project"] == "study"
-        assert run.fields["displayName"] == f"tiny_llama · mixture n2 L32 · {record.search} · k2"
+        assert run.fields["displayName"] == f"tiny_llama · mixture n2 L32 · {record.factors.search} · k2"
         assert run.fields["groupName"] == sweep_folder.name
         assert run.fields["jobType"] == "prune"
-        assert run.fields["tags"] == ["tiny_llama", "mixture", "nll", record.search]
-        assert run.config == {name: getattr(record, name) for name in FACTORS} | {"run_id": record.run_id}
+        assert run.fields["tags"] == ["tiny_llama", "mixture", "nll", record.factors.search]
+        assert run.config == {name: columns_of(record)[name] for name in CONFIG}
         assert not [value for value in run.config.values() if isinstance(value, dict | list)]
         assert run.exit_code == 0
         check_outcome(run, record)
@@ -122,7 +125,9 @@ def test_jobs_of_a_sweep_become_runs_for_dashboards(sweep: Command, tmp_path: Pa
 
 def check_outcome(run: SentRun, record: RunRecord) -> None:
     trace = [(row["evaluations"], row["best_loss"]) for row in run.history if "best_loss" in row]
-    assert trace == [(p["evaluations"], p["loss"]) for p in record.trace if p["n_removed"] == record.budget]
+    assert trace == [
+        (p["evaluations"], p["loss"]) for p in record.removal.trace if p["n_removed"] == record.factors.budget
+    ]
     metrics = run.metrics
     names = [metric["1"] for metric in metrics]
     best_loss = metrics[names.index("best_loss")]
@@ -131,23 +136,27 @@ def check_outcome(run: SentRun, record: RunRecord) -> None:
     declared = {metric["1"]: metric["7"] for metric in metrics}
     assert declared["best_loss"] == declared["calib_value"] == declared["facts/log_perplexity"] == smallest
     assert declared["accuracy"] == declared["mini_one_hop/acc"] == declared["mini_two_hop/acc_norm"] == largest
-    assert run.summary["accuracy"] == record.accuracy
-    assert run.summary["calib_value"] == record.calib_value
-    assert run.summary["removed"] == list(record.removed)
-    assert run.summary["n_evals"] == record.n_evals
+    assert run.summary["accuracy"] == record.scores.accuracy
+    assert run.summary["calib_value"] == record.removal.loss
+    assert run.summary["removed"] == list(record.removal.order)
+    assert run.summary["n_evals"] == record.cost.n_evals
     scores = table(run, "scores").set_index(["task", "metric"])
-    for row in record.metrics:
+    for row in record.scores.metrics:
         assert run.summary[f"{row.task}/{row.metric}"] == row.value == scores.value[row.task, row.metric]
     mask = table(run, "mask")
-    assert mask.block.tolist() == list(range(record.n_blocks))
-    assert mask.block[mask.removed].tolist() == sorted(record.removed)
-    assert mask[mask.removed].sort_values("order").block.tolist() == list(record.removed)
+    assert mask.block.tolist() == list(range(record.removal.n_blocks))
+    assert mask.block[mask.removed].tolist() == sorted(record.removal.order)
+    assert mask[mask.removed].sort_values("order").block.tolist() == list(record.removal.order)
     assert mask.order[~mask.removed].isna().all()
 
 
 def test_a_dense_run_with_long_names_is_taken(made: tuple[Path, RunRecord], connect: Connect, tmp_path: Path) -> None:
     server, (path, record) = connect(), made
-    long = replace(record, model="m" * 200, is_dense=True, search="dense", warnings=("Calibration is in facts.",))
+    long = replace(
+        record,
+        factors=replace(record.factors, model="m" * 200, budget=0, search="dense"),
+        provenance=replace(record.provenance, warnings=("Calibration is in facts.",)),
+    )
     track(ONLINE, long, path, tmp_path, "sweep")
     (run,) = server.runs.values()
     assert run.exit_code == 0
@@ -175,7 +184,7 @@ def test_a_server_that_fails_costs_seconds_once_and_loses_nothing(
     assert "W&B did not take a run" in lines[0]
     assert len(server.runs) <= 1, "asked the server again"
     kept = [summary_of(read_offline_run(folder)) for folder in tmp_path.glob("wandb/offline-run-*")]
-    assert [summary["accuracy"] for summary in kept] == [record.accuracy] * 2
+    assert [summary["accuracy"] for summary in kept] == [record.scores.accuracy] * 2
 
 
 @pytest.mark.slow
@@ -223,8 +232,8 @@ def test_offline_run_read_back_and_synced(made: tuple[Path, RunRecord], connect:
     (run,) = [r.run for r in sent if r.WhichOneof("record_type") == "run"]
     assert run.display_name == "tiny_llama · mixture n2 L32 · greedy · k2"
     assert run.run_group == "sweep"
-    assert {item.key for item in run.config.update} >= {*FACTORS, "run_id"}
-    assert summary_of(sent)["accuracy"] == record.accuracy
+    assert {item.key for item in run.config.update} >= {*CONFIG}
+    assert summary_of(sent)["accuracy"] == record.scores.accuracy
     done = subprocess.run(
         [sys.executable, "-m", "wandb", "sync", str(folder)], capture_output=True, text=True, check=False, cwd=tmp_path
     )
@@ -317,7 +326,7 @@ def test_the_dashboard_is_a_saved_view(run_here: Command, connect: Connect) -> N
     columns = [column["accessor"] for column in sections["Factors"][0]["config"]["columns"]]
     assert columns[-1] == "summary:accuracy"
     named = {c.removeprefix("config:").removesuffix(".value") for c in columns[:-1]}
-    assert named <= {*FACTORS}, "every axis is a factor of the runs"
+    assert named <= {*CONFIG}, "every axis is a factor of the runs"
     assert {panel["config"]["groupBy"] for panel in sections["Scores by calibration"]} == {"calib_config.value"}
 
 

@@ -15,17 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
 from deprune.core.errors import ConfigError, DataError
 from deprune.core.suggestions import unknown_name
 from deprune.data.corpora import hub_rows
-from deprune.data.draw import start_tokens, windows_of
 from deprune.data.hub import DataSet
 from deprune.embedded import documents as embedded
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
 
@@ -104,6 +101,10 @@ def heldout_windows(name: str, seq_len: int, n_windows: int | None, tokenizer: P
     Raises:
         DataError: The corpus cannot be had, or holds no whole window.
     """
+    import torch
+
+    from deprune.data.draw import windows_of
+
     if name in HUB_CORPORA:
         windows = _joint_windows(HUB_CORPORA[name], seq_len, tokenizer)
     else:
@@ -120,6 +121,8 @@ def fetch_corpus(name: str) -> None:
 
 
 def _joint_windows(corpus: HeldOutCorpus, seq_len: int, tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    from deprune.data.draw import start_tokens
+
     rows = hub_rows(corpus.data, corpus.split)
     n_documents = len(rows) if corpus.n_documents is None else min(corpus.n_documents, len(rows))
     text = corpus.joint.join(rows[:n_documents]["text"])

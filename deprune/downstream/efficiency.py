@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-from torch.utils.flop_counter import FlopCounterMode
-
 from deprune.core.memory import Memory
 from deprune.data.heldout import window_length
 from deprune.downstream.base import Score, Scorer
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
     from deprune.model.blocks import BlockStack
@@ -94,6 +92,9 @@ def costs_by_block(stack: BlockStack, n_tokens: int) -> BlockCosts:
         stack: The model.
         n_tokens: Length of the sequence on which operations are counted [tokens].
     """
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
     ids_BT = torch.zeros(1, n_tokens, dtype=torch.long, device=stack.model.device)
     with FlopCounterMode(display=False) as counter:
         inputs = stack.embed(ids_BT)
@@ -129,22 +130,26 @@ def _speeds(models: Sequence[PrunedModel]) -> list[list[Score]]:
     ]
 
 
-@torch.inference_mode()
 def _tokens_per_second(model: PreTrainedModel, context: int | None) -> tuple[float, float]:
+    import torch
+
     n_prefill = min(N_PREFILL, (context or N_PREFILL) - N_DECODED)
     ids_BT = torch.ones(1, n_prefill, dtype=torch.long, device=model.device)
-    output, prefill_seconds = _timed(lambda: model(ids_BT, use_cache=True), model.device)
 
     def decode() -> None:
         state, token_B1 = output, ids_BT[:, -1:]
         for _ in range(N_DECODED):
             state = model(token_B1, past_key_values=state.past_key_values, use_cache=True)
 
-    _, decode_seconds = _timed(decode, model.device)
+    with torch.inference_mode():
+        output, prefill_seconds = _timed(lambda: model(ids_BT, use_cache=True), model.device)
+        _, decode_seconds = _timed(decode, model.device)
     return n_prefill / prefill_seconds, N_DECODED / decode_seconds
 
 
 def _timed(work: Callable[[], Any], device: torch.device) -> tuple[Any, float]:
+    import torch
+
     started = time.perf_counter()
     result = work()
     if device.type == "cuda":

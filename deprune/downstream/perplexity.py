@@ -12,10 +12,8 @@ from deprune.core.fingerprint import digest_of_bytes
 from deprune.core.memory import Memory
 from deprune.data.heldout import HUB_CORPORA, check_corpora, fetch_corpus, heldout_windows, window_length
 from deprune.data.hub import DataSet
-from deprune.data.samples import CalibrationSet
 from deprune.downstream.base import Score, Scorer
 from deprune.evaluator.base import EvaluatorConfig
-from deprune.evaluator.evaluator import SubsetEvaluator
 from deprune.objective.nll import NegativeLogLikelihood
 from deprune.record.evaluations import EvaluationStore
 from deprune.record.schema import LOG_PERPLEXITY, NATS_PER_TOKEN
@@ -24,6 +22,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from deprune.data.overlap import EvaluatedText
+    from deprune.data.samples import CalibrationSet
+    from deprune.evaluator.evaluator import SubsetEvaluator
     from deprune.model.load import LoadedModel
     from deprune.model.pruned import PrunedModel
 
@@ -120,9 +120,13 @@ class Perplexity(Scorer):
 
 
 def _windows(corpus: str, length: int, most: int | None, tokenizer: PreTrainedTokenizerBase) -> CalibrationSet:
+    from deprune.data.samples import CalibrationSet
+
     ids_RT = heldout_windows(corpus, length, most, tokenizer)
     return CalibrationSet(ids_RT, corpus, digest_of_bytes([ids_RT.numpy().tobytes()]))
 
 
 def _evaluator(loaded: LoadedModel, windows: CalibrationSet) -> SubsetEvaluator:
+    from deprune.evaluator.evaluator import SubsetEvaluator
+
     return SubsetEvaluator(loaded.stacks, windows, NegativeLogLikelihood(), EvaluatorConfig(), EvaluationStore(None))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import importlib.metadata
+import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deprune.core.errors import ConfigError, UnsupportedModelError
-from deprune.core.fingerprint import digest_of_files
+from deprune.core.files import write_atomically
+from deprune.core.fingerprint import digest_of, digest_of_files, file_name_of
 from deprune.data.hub import hub_errors, pinned_revision, require_hub
 
 if TYPE_CHECKING:
@@ -79,8 +84,12 @@ class ModelFacts:
     revision: str
 
 
-def read_facts(config: ModelConfig) -> ModelFacts:
+def read_facts(config: ModelConfig, kept_in: Path | None = None) -> ModelFacts:
     """Returns the facts that need the model's configuration, but not its weights.
+
+    Args:
+        config: Which model.
+        kept_in: Folder where `keep_facts` has left those of models that were used before.
 
     Raises:
         DataError: The Hub does not answer or does not give the model.
@@ -95,13 +104,44 @@ def read_facts(config: ModelConfig) -> ModelFacts:
             "`save_pretrained` wrote, or a repository on the Hub."
         )
     with hub_errors(f"model {config.path}"):
-        settings = read_settings(config)
         revision = (
             pinned_revision(config.path, config.revision, "config.json")
             if config.on_hub
             else digest_of_files(f for f in Path(config.source).iterdir() if f.suffix in (".safetensors", ".json"))
         )
-    return facts_of(config, settings, revision)
+        if config.path.startswith(EMBEDDED_PREFIX):  # whose configurations say all of it plainly
+            settings = json.loads((Path(config.source) / "config.json").read_text(encoding="utf-8"))
+            return ModelFacts(settings["num_hidden_layers"], settings["max_position_embeddings"], revision)
+        known = None if kept_in is None else _kept_facts(kept_in / _facts_file(config, revision), revision)
+        return known or facts_of(config, read_settings(config), revision)
+
+
+def keep_facts(config: ModelConfig, facts: ModelFacts, folder: Path) -> None:
+    """Leaves the facts of a model for commands that need no more of it, and then no library to read them.
+
+    Raises:
+        RecordError: The folder cannot be written.
+    """
+    file = folder / _facts_file(config, facts.revision)
+    if not file.is_file():
+        write_atomically(file, json.dumps({"n_blocks": facts.n_blocks, "context": facts.context}) + "\n")
+
+
+def _facts_file(config: ModelConfig, revision: str) -> str:
+    """Returns the name of a file for one content, as one version of transformers reads it."""
+    read_by = [config.trust_remote_code, importlib.metadata.version("transformers")]
+    return f"{file_name_of(config.label)}-{digest_of([revision, *read_by])}.json"
+
+
+def _kept_facts(file: Path, revision: str) -> ModelFacts | None:
+    """Returns the facts in a file; None where it is missing or damaged, since they can be read again."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        n_blocks, context = content["n_blocks"], content["context"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    is_whole = isinstance(n_blocks, int) and isinstance(context, int | None) and n_blocks > 0
+    return ModelFacts(n_blocks, context, revision) if is_whole else None
 
 
 def facts_of(config: ModelConfig, settings: PretrainedConfig, revision: str) -> ModelFacts:
@@ -142,6 +182,8 @@ def resolve_device(device: str) -> str:
     Raises:
         ConfigError: The device does not exist.
     """
+    if device == "cpu" or (device == "auto" and not _may_have_gpu()):
+        return "cpu"
     import torch
 
     resolved = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
@@ -152,6 +194,17 @@ def resolve_device(device: str) -> str:
             f"The device '{device}' is not available on this machine; use device=auto or device=cpu."
         ) from error
     return resolved
+
+
+def _may_have_gpu() -> bool:
+    """Whether there is a driver of a GPU; where there is none, torch need not be asked, which takes a second."""
+    if sys.platform != "linux" or Path("/dev/kfd").exists():
+        return True
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
 
 
 def resolve_dtype(dtype: str, device: str) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-from deprune.data.samples import SampleBatch
-from deprune.model.blocks import BlockStack
+    from deprune.data.samples import SampleBatch
+    from deprune.model.blocks import BlockStack
 
 MAX_LOGITS = 2**25
 """Most logits in memory at once, as float32: 128 MiB."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
-from torch import Tensor
-from torch.nn import functional
-
-from deprune.data.samples import SampleBatch
-from deprune.model.blocks import BlockStack
 from deprune.objective.base import Objective, Score, spans
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from deprune.data.samples import SampleBatch
+    from deprune.model.blocks import BlockStack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,9 @@ class KullbackLeibler(Objective):
         self, stack: BlockStack, hidden_RTD: Tensor, batch: SampleBatch, dense_RTD: Tensor | None = None
     ) -> Score:
         """Returns sum and number of divergences of each window, every token counting."""
+        import torch
+        from torch.nn import functional
+
         assert dense_RTD is not None
         n_rows, length = batch.ids_RT.shape
         sums_R = torch.zeros(n_rows, dtype=torch.float64)

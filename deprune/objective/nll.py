@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
-from torch import Tensor
-
-from deprune.data.samples import SampleBatch
-from deprune.model.blocks import BlockStack
 from deprune.objective.base import Objective, Score, spans
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from deprune.data.samples import SampleBatch
+    from deprune.model.blocks import BlockStack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,8 @@ class NegativeLogLikelihood(Objective):
         self, stack: BlockStack, hidden_RTD: Tensor, batch: SampleBatch, dense_RTD: Tensor | None = None
     ) -> Score:
         """Returns sum and number of token losses of each window; float64 sums of float32 terms."""
+        import torch
+
         n_rows, length = batch.ids_RT.shape
         sums_R = torch.zeros(n_rows, dtype=torch.float64)
         for span in spans(stack, n_rows, length - 1):

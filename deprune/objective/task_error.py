@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
-from torch import Tensor
-
-from deprune.data.samples import SampleBatch
-from deprune.model.blocks import BlockStack
 from deprune.objective.base import Objective, Score
 from deprune.objective.task_margin import mean_log_likelihoods
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from deprune.data.samples import SampleBatch
+    from deprune.model.blocks import BlockStack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,8 @@ class TaskError(Objective):
         self, stack: BlockStack, hidden_RTD: Tensor, batch: SampleBatch, dense_RTD: Tensor | None = None
     ) -> Score:
         """Returns 1 for each item that is answered wrongly, else 0."""
+        import torch
+
         assert batch.answers is not None
         chosen_B = mean_log_likelihoods(stack, hidden_RTD, batch).argmax(dim=1)
         wrong_B = (chosen_B != batch.answers.answers_B.cpu()).double()

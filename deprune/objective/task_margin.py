@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
-from torch import Tensor
-
-from deprune.data.samples import SampleBatch
-from deprune.model.blocks import BlockStack
 from deprune.objective.base import Objective, Score, spans
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from deprune.data.samples import SampleBatch
+    from deprune.model.blocks import BlockStack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,8 @@ class TaskMargin(Objective):
         self, stack: BlockStack, hidden_RTD: Tensor, batch: SampleBatch, dense_RTD: Tensor | None = None
     ) -> Score:
         """Returns the negative margin of each item, each counting as one term."""
+        import torch
+
         assert batch.answers is not None
         means_BC = mean_log_likelihoods(stack, hidden_RTD, batch)
         right_B = means_BC.gather(1, batch.answers.answers_B.cpu()[:, None])[:, 0]
@@ -40,6 +43,8 @@ class TaskMargin(Objective):
 
 def mean_log_likelihoods(stack: BlockStack, hidden_RTD: Tensor, batch: SampleBatch) -> Tensor:
     """Returns the mean log-likelihood of the tokens of each choice, float64 `(B, C)`; −∞ where an item has fewer."""
+    import torch
+
     answers = batch.answers
     assert answers is not None
     n_items, n_scored = answers.targets_BP.shape

@@ -71,7 +71,7 @@ def prepare(config: RunConfig, session: Session) -> ResolvedRun:
     Raises:
         DepruneError: The configuration cannot be run; the message says why.
     """
-    run = resolve(config, session.facts(config.model))
+    run = resolve(config, session.facts(config.model, config.results_dir))
     if config.force or not ResultStore(config.results_dir).path(run.run_id).is_file():
         for scorer in config.eval.scorers.values():
             scorer.check(session.memory)
@@ -93,6 +93,7 @@ def run_job(config: RunConfig, run: ResolvedRun, sweep: str, watch: Stopwatch, s
     """
     store = ResultStore(config.results_dir)
     require_writable(config.results_dir)
+    session.keep_facts(config.model, config.results_dir)
     if not config.force and (found := store.get(run.run_id)):
         return JobResult(found, remembered=True)
     from deprune.model.pruned import PrunedModel

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deprune.core.memory import Memory
-from deprune.model.source import ModelConfig, ModelFacts, read_facts
+from deprune.model.source import ModelConfig, ModelFacts, keep_facts, read_facts
 from deprune.record.evaluations import EvaluationStore
 
 if TYPE_CHECKING:
     from deprune.model.load import LoadedModel
+
+MODELS = "models"
+"""Folder below the results with the facts of models that jobs have used."""
 
 STORES = 4
 """Evaluation stores that stay open: those of the last contexts."""
@@ -30,9 +33,13 @@ class Session:
         self._stores = Memory()
         self._loaded: tuple[ModelConfig, str, str] | None = None
 
-    def facts(self, config: ModelConfig) -> ModelFacts:
+    def facts(self, config: ModelConfig, results_dir: Path) -> ModelFacts:
         """Returns what is known of a model without its weights; see `read_facts`."""
-        return self.memory.once(read_facts, config)
+        return self.memory.once(read_facts, config, results_dir / MODELS)
+
+    def keep_facts(self, config: ModelConfig, results_dir: Path) -> None:
+        """Leaves these for later commands; see `deprune.model.source.keep_facts`."""
+        keep_facts(config, self.facts(config, results_dir), results_dir / MODELS)
 
     def model(self, config: ModelConfig, device: str, dtype: str) -> LoadedModel:
         """Returns a model in memory; the last one is kept, since jobs of a sweep share it. See `load_model`."""

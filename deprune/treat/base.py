@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from deprune.core.build import name_of
-from deprune.data.samples import CalibrationSet
-from deprune.model.pruned import PrunedModel
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from deprune.data.samples import CalibrationSet
+    from deprune.model.pruned import PrunedModel
 
 
 @dataclass(frozen=True, kw_only=True)

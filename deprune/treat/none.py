@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from deprune.data.samples import CalibrationSet
-from deprune.model.pruned import PrunedModel
 from deprune.treat.base import Treatment
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from deprune.data.samples import CalibrationSet
+    from deprune.model.pruned import PrunedModel
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from deprune.data.corpus import CalibConfig, Item
 from deprune.data.draw import draw_items, draw_windows
 from deprune.data.items import EmbeddedItems, _parse_instruction
 from deprune.data.mixture import MixtureCorpus
-from deprune.data.overlap import N_TOKENS, overlap_warnings, window_hashes
+from deprune.data.overlap import N_TOKENS, EvaluatedText, overlap_warnings, window_hashes
 from deprune.data.samples import CalibrationSet
 from deprune.embedded.task_items import WRITERS
 from tests.data.test_draw import TOKENIZER
@@ -98,7 +98,7 @@ def test_overlap_is_found_by_window_and_by_item() -> None:
     evaluated = rng.integers(0, 1000, 400)
     ids = torch.from_numpy(rng.integers(0, 1000, (4, 80)))
     item = Item((("Who?", " Ann"), ("Who?", " Bob")), 0)
-    known = [("a task", np.unique(window_hashes(evaluated)), frozenset({"Who? Ann"}))]
+    known = [EvaluatedText("a task", np.unique(window_hashes(evaluated)), frozenset({"Who? Ann"}))]
     calibration = CalibrationSet(ids, "sample", "tokens")
     assert overlap_warnings(calibration, [], known) == []
     ids[2, 10 : 10 + N_TOKENS] = torch.from_numpy(evaluated[300 : 300 + N_TOKENS])

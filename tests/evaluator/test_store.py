@@ -17,8 +17,9 @@ from deprune.core.errors import RecordError
 from deprune.core.fingerprint import digest_of
 from deprune.core.subset import BlockSubset
 from deprune.evaluator.trie import count_prefixes
-from deprune.record.evaluations import EvaluationStore, open_store
+from deprune.record.evaluations import EvaluationStore
 from deprune.record.store import read_record
+from deprune.run.session import Session
 from tests.conftest import Command
 
 KEYS = ["a", "b", "c"]
@@ -26,7 +27,7 @@ KEYS = ["a", "b", "c"]
 WRITER = """
 import sys
 from pathlib import Path
-from deprune.record.evaluations import EvaluationStore, open_store
+from deprune.record.evaluations import EvaluationStore
 from deprune.core.fingerprint import digest_of
 store, writer, count = EvaluationStore(Path(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3])
 for i in range(count):
@@ -127,7 +128,7 @@ def test_counts_of_three_jobs_that_share_a_store(sweep: Command, tmp_path: Path)
         (path,) = set(tmp_path.rglob("record.json")) - before
         records.append(read_record(path))
     oneshot, greedy, more = records
-    counts = [record.measured["evaluations"] for record in records]
+    counts = [record.cost.evaluations for record in records]
 
     # One-shot: every block alone, its result (asked for twice), and the dense model.
     assert (counts[0]["requested"], counts[0]["remembered"], counts[0]["computed"]) == (12 + 3, 1, 12 + 2)
@@ -136,35 +137,39 @@ def test_counts_of_three_jobs_that_share_a_store(sweep: Command, tmp_path: Path)
     assert counts[0]["block_calls"] == n * sum(prefixes)
 
     # Greedy: its first round, the dense model, and its own result are known.
-    met = set(greedy.removed[:2]) <= set(oneshot.removed)  # one-shot's result is a candidate of the last round
+    met = set(greedy.removal.order[:2]) <= set(
+        oneshot.removal.order
+    )  # one-shot's result is a candidate of the last round
     assert counts[1]["requested"] == 12 + 11 + 10 + 2
     assert counts[1]["computed"] == 11 + 10 - met
     assert counts[1]["sample_evaluations"] == (11 + 10 - met) * n
 
     # Four times the samples: a quarter of each is known, of the result only if somebody met it.
-    known = more.subset == oneshot.subset or set(greedy.removed[:2]) <= set(more.removed)
+    known = more.removal.subset == oneshot.removal.subset or set(greedy.removal.order[:2]) <= set(more.removal.order)
     assert counts[2]["computed"] == 12 + 2
     assert counts[2]["sample_evaluations"] == (12 + 2) * 4 * n - (12 + 1 + known) * n
 
 
 def test_jobs_of_one_process_read_what_is_new_and_write_one_shard(tmp_path: Path) -> None:
     write_some(tmp_path, n=2)
-    first = open_store(tmp_path)
+    session = Session()
+    first = session.store(tmp_path)
     first.put("own", KEYS, [1.0] * 3, [1.0] * 3)
     write_some(tmp_path, n=3)
-    second = open_store(tmp_path)
+    second = session.store(tmp_path)
     second.put("own too", KEYS, [1.0] * 3, [1.0] * 3)
     assert second is first
     assert {*second.subsets()} == {"s0", "s1", "s2", "own", "own too"} == {*EvaluationStore(tmp_path).subsets()}
     assert second.keys_of(digest_of(KEYS)) == KEYS
     assert len(list(tmp_path.glob("*.jsonl"))) == 3
-    assert open_store(tmp_path, fresh=True).subsets() == []
+    assert session.store(tmp_path, fresh=True).subsets() == []
 
 
 def test_a_kept_store_whose_files_were_removed_is_read_anew(tmp_path: Path) -> None:
-    open_store(tmp_path).put("0", KEYS, [1.0] * 3, [1.0] * 3)
+    session = Session()
+    session.store(tmp_path).put("0", KEYS, [1.0] * 3, [1.0] * 3)
     for shard in tmp_path.glob("*.jsonl"):
         shard.unlink()
-    assert open_store(tmp_path).subsets() == []
-    open_store(tmp_path).put("1", KEYS, [1.0] * 3, [1.0] * 3)
+    assert session.store(tmp_path).subsets() == []
+    session.store(tmp_path).put("1", KEYS, [1.0] * 3, [1.0] * 3)
     assert EvaluationStore(tmp_path).subsets() == ["1"]

@@ -44,9 +44,9 @@ def test_the_example_of_the_guide_runs_from_a_users_folder(sweep: Command, tmp_p
     assert result.code == 0, result.err
     (path,) = tmp_path.rglob("record.json")
     record = read_record(path)
-    assert record.search == "best_of_random"
+    assert record.factors.search == "best_of_random"
     assert record.identity["search"]["draws"] == 9
-    assert record.trace[-1]["evaluations"] <= 9
+    assert record.removal.trace[-1]["evaluations"] <= 9
 
 
 @pytest.mark.parametrize(("code", "name"), [*zip(CODE, ("BestOfRandom", "Weakest"), strict=True)])

@@ -30,21 +30,21 @@ def panel(sweep_here: Command, tmp_path: Path) -> Path:
 @pytest.mark.slow
 def test_gaps_are_those_of_the_exhaustive_search(panel: Path, run_here: Command) -> None:
     records = [read_record(path) for path in panel.rglob("record.json")]
-    losses = {r.search: r.calib_value for r in records if r.search_seed in (None, 0)}
+    losses = {r.search: r.removal.loss for r in records if r.search_seed in (None, 0)}
     assert set(losses) == set(SEARCHES)
     assert min(losses.values()) == losses["exhaustive"]
     for name in ("ga", "bo", "local", "cbo", "greedy"):
         assert losses[name] <= losses["oneshot"]
     assert losses["cbo"] == losses["exhaustive"], "the quadratic model is exact for two blocks"
     for record in records:
-        if record.search not in ("exhaustive", "random"):
-            assert record.measured["evaluations"]["sample_evaluations"] in (0, 12 * 4), "only single blocks are new"
+        if record.factors.search not in ("exhaustive", "random"):
+            assert record.cost.evaluations["sample_evaluations"] in (0, 12 * 4), "only single blocks are new"
     gaps = optimality_gaps(panel)
     assert len(gaps) == len(records)
     assert set(gaps.n_subsets) == {66}
     by_run = gaps.set_index("run_id")
     for record in records:
-        assert by_run.loss[record.run_id] == pytest.approx(record.calib_value, abs=1e-12)
+        assert by_run.loss[record.run_id] == pytest.approx(record.removal.loss, abs=1e-12)
     assert (gaps.gap >= 0).all()
     assert (gaps.gap[gaps.search.isin(["exhaustive", "cbo"])] == 0).all()
     assert (gaps["rank"] == 1).sum() == (gaps.gap == 0).sum()
