@@ -35,10 +35,10 @@ results/mini/.finished: conf/experiment/mini.yaml conf/experiment/mini_items.yam
 
 # One thread each: the workers are as many as the cores.
 test: $(INSTALLED) ## all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST_OPTIONS)
 
 test-quick: $(INSTALLED) ## the tests that take seconds
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "not slow" $(PYTEST_OPTIONS)
 
 bench: $(INSTALLED) ## measure sharing, remembering, overhead, racing and remembered jobs; see experiments/benchmarks
 	for script in sharing overhead racing remembered; do TQDM_DISABLE=1 OMP_NUM_THREADS=1 $(BIN)/python experiments/benchmarks/$$script.py; done

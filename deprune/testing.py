@@ -274,7 +274,8 @@ def _model_and_samples(objective: Objective, loaded: LoadedModel | None) -> tupl
     from deprune.data.draw import draw_items, draw_windows
     from deprune.data.items import EmbeddedItems
     from deprune.embedded.task_items import WRITERS
-    from deprune.model.load import ModelConfig, load_model
+    from deprune.model.load import load_model
+    from deprune.model.source import ModelConfig
     from deprune.objective.shared_context import calibration_set
 
     loaded = loaded or load_model(ModelConfig(path="deprune:tiny_llama"), "cpu", "float32")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shlex
@@ -62,17 +63,22 @@ def documented() -> list[Documented]:
     return list(found)
 
 
-def jobs(documented: Documented) -> list[PlannedJob]:
+def jobs(documented: Documented) -> tuple[PlannedJob, ...]:
     """The jobs of a sweep; of one with thousands, those of one model and corpus."""
     fewer = ["model=tiny_llama", "calib=facts"] if "+experiment=mini" in documented.overrides else []
+    elsewhere = ("hydra", "results_dir=")  # where jobs run and leave their records changes no job
+    return jobs_of_grid(*(o for o in documented.overrides if not o.startswith(elsewhere)), *fewer)
+
+
+@functools.cache
+def jobs_of_grid(*overrides: str) -> tuple[PlannedJob, ...]:
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        overrides = [o for o in documented.overrides if not o.startswith("hydra")]
         command = compose("plan", return_hydra_config=True)
-        command.hydra.overrides.task = [*overrides, *fewer]
+        command.hydra.overrides.task = list(overrides)
         experiment = [o for o in overrides if o.startswith("+experiment")]
         if experiment:
             command.hydra.sweeper = compose("plan", experiment, return_hydra_config=True).hydra.sweeper
-        return jobs_of(command, "plan")
+        return tuple(jobs_of(command, "plan"))
 
 
 SWEEPS = [d for d in documented() if d.command in ("sweep", "plan", "prefetch")]

@@ -8,7 +8,6 @@ import os
 import random
 import signal
 import sys
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -20,6 +19,7 @@ import pytest
 
 from deprune.record.evaluations import EvaluationStore
 from deprune.record.store import read_record
+from tests.conftest import PATIENCE, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -85,7 +85,7 @@ def test_killed_at_25_random_moments(tmp_path: Path) -> None:
     calm.mkdir()
     stormy.mkdir()
     undisturbed = start(calm)
-    undisturbed.join(120)
+    undisturbed.join(PATIENCE)
     assert undisturbed.exitcode == 0, (calm / "output.txt").read_text()
     expected = outputs(calm)
     assert sum("removal" in found for found in expected.values()) == 12
@@ -93,17 +93,16 @@ def test_killed_at_25_random_moments(tmp_path: Path) -> None:
     total, moments = n_evaluations(calm).total(), []
     for _ in range(N_KILLS):
         process, before = start(stormy), n_evaluations(stormy).total()
-        enough, deadline = before + rng.randint(0, total // N_KILLS), time.monotonic() + 5
-        while process.is_alive() and n_evaluations(stormy).total() <= enough and time.monotonic() < deadline:
-            time.sleep(0.005)
-        time.sleep(rng.uniform(0, 0.05))  # into a search, the evaluation of tasks, or the next job
+        enough = before + rng.randint(0, total // N_KILLS)
+        wait_until(lambda: not process.is_alive() or n_evaluations(stormy).total() > enough, every=0.005)  # noqa: B023
+        process.join(rng.uniform(0, 0.05))  # into a search, the evaluation of tasks, or the next job
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL, "the sweep was over before it was killed often enough"
         moments.append((len(list(stormy.glob("results/runs/*/record.json"))), n_evaluations(stormy).total()))
     assert len(set(moments)) > N_KILLS // 2, f"the kills were not spread over the sweep: {moments}"
     last = start(stormy)
-    last.join(120)
+    last.join(PATIENCE)
     assert last.exitcode == 0, (stormy / "output.txt").read_text()
 
     assert outputs(stormy) == expected

@@ -79,3 +79,26 @@ def test_searches_need_no_model() -> None:
 
 def test_few_files_lie_beside_the_folders() -> None:
     assert len(list(PACKAGE.glob("*.py"))) <= 12
+
+
+OUTLIVES_A_JOB = {
+    "data/corpora.py _embedded_documents",  # what the package itself writes, always the same
+    "data/items.py _embedded_items",
+    "data/hub.py _answers",  # whether a Hub is there, which takes seconds to find out that it is not
+    "data/tasks.py _manager",  # lm-eval's index of its own files
+    "run/environment.py _code_state",
+    "run/launch.py process_session",  # the launcher's one session, which holds all else
+    "run/workers.py take_share",
+}
+"""Everything outside the analysis that a process keeps by a decorator: no model, no store, no task."""
+
+
+def test_what_is_expensive_belongs_to_the_session() -> None:
+    found = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and "analysis" not in path.parts:
+                decorators = {ast.unparse(d).partition("(")[0].rpartition(".")[2] for d in node.decorator_list}
+                if decorators & {"cache", "lru_cache"}:
+                    found.add(f"{path.relative_to(PACKAGE)} {node.name}")
+    assert found <= OUTLIVES_A_JOB, found - OUTLIVES_A_JOB

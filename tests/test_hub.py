@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 from pyarrow import parquet
 
 from deprune.record.store import read_record
-from tests.conftest import ROOT, SHARED, Command
+from tests.conftest import ROOT, SHARED, Command, SilentServer
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +31,7 @@ def test_grid_of_real_model_real_corpora_real_tasks(sweep: Command, hub: Hub, tm
     command = ["-m", *STORIES, "calib=c4,wikitext", "search=greedy,oneshot", "budget=2"]
     command += ["calib.n_samples=16", "calib.seq_len=128", "eval=reasoning", "eval.limit=50"]
     environment = {"HF_ENDPOINT": hub()}
-    result = sweep(*command, env=environment, timeout=580)
+    result = sweep(*command, env=environment)
     assert result.code == 0, result.err
     assert "Jobs: 4 done, 0 found done before, 0 failed." in result.out
     records = [read_record(path) for path in tmp_path.rglob("record.json")]
@@ -46,7 +45,7 @@ def test_grid_of_real_model_real_corpora_real_tasks(sweep: Command, hub: Hub, tm
         assert {row.n_items for row in rows} == {50}
         assert {(row.task, row.chance) for row in rows} >= {("hellaswag", 0.25), ("winogrande", 0.5), ("boolq", 0.5)}
         assert record.removal.loss > record.removal.dense_loss
-    again = sweep(*command, env=environment, timeout=120)
+    again = sweep(*command, env=environment)
     assert "Nothing left to do: all 4 jobs" in again.out
 
 
@@ -63,18 +62,20 @@ def test_dense_loss_on_stories_is_the_known_one(sweep: Command, hub: Hub, tmp_pa
 
 
 def test_users_own_command_works(sweep: Command, hub: Hub, tmp_path: Path) -> None:
-    result = sweep("-m", "calib=c4,wikitext", "search=greedy,oneshot", env={"HF_ENDPOINT": hub()}, timeout=580)
+    result = sweep("-m", "calib=c4,wikitext", "search=greedy,oneshot", env={"HF_ENDPOINT": hub()})
     assert result.code == 0, result.err
     assert len(records_in(tmp_path)) == 4
     assert list(tmp_path.glob("results/wandb/offline-run-*")), "the runs were not tracked offline"
 
 
-def test_no_hub_is_one_sentence_within_a_minute(sweep: Command, tmp_path: Path) -> None:
-    started = time.monotonic()
-    result = sweep("-m", "calib=c4,wikitext", "search=greedy,oneshot", env=NOWHERE)
-    assert time.monotonic() - started < 60
+def test_no_hub_is_one_sentence_after_three_attempts(
+    sweep: Command, tmp_path: Path, silent_server: SilentServer
+) -> None:
+    """The four jobs of the grid ask together, where the libraries would each go on for minutes."""
+    result = sweep("-m", "calib=c4,wikitext", "search=greedy,oneshot", env={"HF_ENDPOINT": silent_server.url})
+    assert silent_server.attempts == 3
     assert result.code == 1
-    assert result.out.count("The Hub at http://127.0.0.1:9 does not answer, and the calibration data must") == 1
+    assert result.out.count(f"The Hub at {silent_server.url} does not answer, and the calibration data must") == 1
     for way_out in ("network", "HF_ENDPOINT", "HF_HUB_OFFLINE=1", "calib=local calib.path="):
         assert way_out in result.out
     assert "Traceback" not in result.out + result.err
@@ -135,7 +136,7 @@ def test_all_searches_on_all_kinds_of_calibration(sweep: Command, hub: Hub, tmp_
     searches = sorted(path.stem for path in (ROOT / "conf" / "search").glob("*.yaml"))
     command = ["-m", *STORIES, "model.name=stories", "calib=c4,wikitext,tinystories,commonsense170k"]
     command += [f"search={','.join(searches)}", "budget=2", "calib.n_samples=2", "calib.seq_len=200", "eval=none"]
-    result = sweep(*command, "evaluator.batch_size=2", "tracking=none", env={"HF_ENDPOINT": hub()}, timeout=580)
+    result = sweep(*command, "evaluator.batch_size=2", "tracking=none", env={"HF_ENDPOINT": hub()})
     assert result.code == 0, result.err
     assert f"Jobs: {4 * len(searches)} done, 0 found done before, 0 failed." in result.out
     records = [read_record(path) for path in tmp_path.rglob("record.json")]

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ import pytest
 from deprune.core import files
 from deprune.core.interruption import Interrupted, held_back, interruptible
 from deprune.run.grid import in_grid_order
-from tests.conftest import Command
+from tests.conftest import PATIENCE, Command, wait_until
 
 SWEEP = ["-m", "search=random", "budget=1,2,3,4,5,6,7,8", "calib=facts,narratives", "seed=range(4)"]
 TINY = ["calib.n_samples=2", "calib.seq_len=16", "eval=none", "tracking=none"]
@@ -112,10 +111,7 @@ def start(tmp_path: Path, *overrides: str) -> subprocess.Popen[str]:
 
 
 def wait_for_records(tmp_path: Path, n: int) -> None:
-    deadline = time.monotonic() + 60
-    while len(list(tmp_path.glob("results/runs/*/record.json"))) < n:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: len(list(tmp_path.glob("results/runs/*/record.json"))) >= n)
 
 
 def statuses(tmp_path: Path) -> list[str]:
@@ -133,7 +129,7 @@ def test_a_sweep_stops_and_goes_on(tmp_path: Path, sweep: Command, number: signa
     process = start(tmp_path, *SWEEP, *TINY, *launcher)
     wait_for_records(tmp_path, 2)
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + number, err
     assert f"Interrupted by {number.name}: what was finished is kept" in err
     assert "Traceback" not in out + err

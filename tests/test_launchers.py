@@ -8,8 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import torch
 
 from deprune.record.store import read_record
 from deprune.run import workers
-from tests.conftest import ROOT, Command
+from tests.conftest import PATIENCE, ROOT, Command, wait_until
 from tests.test_faults import SWEEP as SLOW_SWEEP
 from tests.test_faults import n_evaluations, outputs, start
 
@@ -43,13 +42,14 @@ def test_shares_of_gpus(n_workers: int, gpus: str, shares: list[str]) -> None:
     assert ["".join(workers.share_of(worker, n_workers, gpus)) for worker in range(n_workers)] == shares
 
 
-def test_workers_of_joblib_share_cores_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_of_joblib_share_cores_and_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def in_worker(n_gpus: int) -> tuple[int, int, str]:
         """What a worker sees on a machine with so many GPUs, of which the first is not for us."""
         torch.cuda.device_count = lambda: n_gpus
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", ",".join(str(1 + gpu) for gpu in range(n_gpus)))
         workers.take_share(N_WORKERS)
-        time.sleep(0.5)  # so that both workers have something to do
+        (tmp_path / str(os.getpid())).touch()
+        wait_until(lambda: len(list(tmp_path.iterdir())) >= N_WORKERS)  # both workers have something to do
         return os.getpid(), torch.get_num_threads(), os.environ["CUDA_VISIBLE_DEVICES"]
 
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
@@ -87,7 +87,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the basic launcher finds."""
     folder = tmp_path_factory.mktemp("basic")
     process = start(folder, SWEEP)
-    process.join(120)
+    process.join(PATIENCE)
     assert process.exitcode == 0, (folder / "output.txt").read_text()
     found = outputs(folder)
     assert sum("removal" in content for content in found.values()) == N_JOBS
@@ -99,7 +99,7 @@ def test_two_sweeps_at_once_share_what_they_compute(tmp_path: Path, expected: di
     backwards = [*SWEEP[:1], "search=random,greedy,oneshot", "budget=3,2", "calib=narratives,facts", *SWEEP[4:]]
     processes = [start(tmp_path, SWEEP), start(tmp_path, backwards)]
     for process in processes:
-        process.join(120)
+        process.join(PATIENCE)
         assert process.exitcode == 0, (tmp_path / "output.txt").read_text()
     assert outputs(tmp_path) == expected
     counts = n_evaluations(tmp_path)
@@ -136,19 +136,12 @@ def test_submitit_on_this_machine_finds_the_same(tmp_path: Path, sweep: Command,
     assert outputs(tmp_path) == expected
 
 
-def wait_for(event: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not event():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 @pytest.fixture
 def slurm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A real SLURM on this machine, where it can be had."""
     if os.geteuid() != 0:
         pytest.skip("the daemons of SLURM need root, which the tests do not have here")
-    started = subprocess.run([SLURM, "start"], capture_output=True, text=True, timeout=300, check=False)
+    started = subprocess.run([SLURM, "start"], capture_output=True, text=True, timeout=PATIENCE, check=False)
     if started.returncode != 0:
         pytest.skip(f"SLURM cannot be installed or started here: {started.stderr.strip()[-200:]}")
     monkeypatch.setenv("SLURM_CONF", started.stdout.strip().partition("=")[2])
@@ -174,9 +167,9 @@ def test_slurm_finds_the_same_and_interrupts(
         cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:
-        wait_for(lambda: statuses() == ["running"] * 2)
+        wait_until(lambda: statuses() == ["running"] * 2)
         subprocess.run(["scancel", "--state=RUNNING"], check=True)
-        out, _ = command.communicate(timeout=60)
+        out, _ = command.communicate(timeout=PATIENCE)
     finally:
         command.kill()
     assert command.returncode == 128 + signal.SIGTERM, out

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,19 +19,27 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from deprune.core.build import CONF_DIR
 from deprune.core.subset import BlockSubset, SearchSpace
+from deprune.data.known import known
 from deprune.data.samples import CalibrationSet
 from deprune.evaluator.base import EvaluatorConfig
 from deprune.evaluator.evaluator import SubsetEvaluator
 from deprune.model.blocks import BlockStack
 from deprune.model.load import LoadedModel
 from deprune.model.source import ModelConfig
+from deprune.objective.kl import KullbackLeibler
 from deprune.objective.nll import NegativeLogLikelihood
-from deprune.planning.architecture import architecture_of, known
+from deprune.planning.architecture import architecture_of
+from deprune.planning.counting import Costs, CountingEvaluator
+from deprune.planning.forecast import Forecaster, adapted_to_gpu
+from deprune.planning.hardware import Hardware
 from deprune.planning.jobs import PlannedJob, jobs_of
-from deprune.planning.rehearsal import InventedLosses, Remembered
 from deprune.record.evaluations import EvaluationStore
+from deprune.record.store import read_record
 from deprune.run.config import RunConfig, parse
 from deprune.search.base import Problem
+from deprune.search.fast_block_select import MutualInformation
+from deprune.search.greedy import Greedy
+from deprune.search.shortgpt import BlockInfluence
 from tests.conftest import FAMILIES, Command
 from tests.test_conf import OPTIONS, parsed
 
@@ -46,6 +57,11 @@ PUBLISHED = {
     "EleutherAI/pythia-160m": 162_322_944,
 }
 """Numbers of parameters as published, tied ones counted once."""
+
+
+H100 = {
+    "name": "one", "half_flops": 1e15, "float_flops": 1e14, "bandwidth": 1e12, "memory": 8e10, "price": 3.0,
+}  # fmt: skip
 
 
 def planned(*overrides: str) -> list[PlannedJob]:
@@ -122,7 +138,7 @@ def test_levels_of_groups_that_change_others_and_values_that_only_some_options_h
 ) -> None:
     """The objective follows the calibration; a key of one search alone is a fault of the others."""
     found: list[PlannedJob] = []
-    monkeypatch.setattr("deprune.planning.command.jobs_of", lambda *args: found.extend(jobs_of(*args)) or found)
+    monkeypatch.setattr("deprune.plan.jobs_of", lambda *args: found.extend(jobs_of(*args)) or found)
     grid = ["calib=narratives,mini_items", "search=greedy,beam", "search.width=2,3", "model=tiny_neox,tiny_llama"]
     assert run_here("plan", "-m", *grid, *SMALL).code == 1
     assert len(found) == 16
@@ -172,13 +188,46 @@ def test_counts_are_those_of_the_evaluator(seed: int, sharing: bool) -> None:
         EvaluatorConfig(batch_size=batch_size, sharing=sharing),
         EvaluationStore(None),
     )
-    invented = InventedLosses(n_blocks, n_samples, batch_size, sharing, ("a", "b"), Remembered())
+    config = EvaluatorConfig(batch_size=batch_size, sharing=sharing)
+    counting = CountingEvaluator(Costs.of(n_blocks, n_samples, "a", "b"), "b", config, EvaluationStore(None))
     for subsets, n in batches(seed, n_blocks, n_samples):
         evaluator.losses(subsets, n)
-        invented.losses(subsets, n)
-    for name in ("requested", "computed", "sample_evaluations", "block_calls"):
-        assert getattr(invented.work, name) == getattr(evaluator.counter, name), name
-    assert sharing == (invented.work.block_calls < invented.work.block_calls_alone)
+        counting.losses(subsets, n)
+    for statistic in (BlockInfluence(), MutualInformation(), BlockInfluence()):
+        evaluator.statistic(statistic)
+        assert np.isfinite(counting.statistic(statistic)).all()
+    for name, value in vars(evaluator.counter).items():
+        assert getattr(counting.work, name) == value, name
+    assert sharing == (counting.work.block_calls < counting.work.block_calls_alone)
+
+
+def test_counts_of_an_objective_that_needs_the_dense_model_are_those_of_the_evaluator(
+    embedded: Callable[[str], LoadedModel],
+) -> None:
+    stack, ids_RT = embedded("tiny_llama").stack, torch.arange(5)[:, None].expand(5, 8).contiguous()
+    config = EvaluatorConfig(batch_size=2)
+    evaluators = (
+        SubsetEvaluator([stack], CalibrationSet(ids_RT, "", ""), KullbackLeibler(), config, EvaluationStore(None)),
+        CountingEvaluator(Costs.of(12, 5, "a", "b"), "b", config, EvaluationStore(None), needs_dense=True),
+    )
+    counted = []
+    for evaluator in evaluators:
+        Greedy().run(Problem(SearchSpace(12, 2), evaluator), np.random.default_rng(0))
+        evaluator.losses([BlockSubset(12)])
+        counted.append((evaluator.counter.computed, evaluator.counter.sample_evaluations))
+    assert counted[0] == counted[1] == (24, 24 * 5)
+
+
+def test_few_samples_of_a_draw_are_found_among_many_and_those_of_another_are_not() -> None:
+    store, subsets = EvaluationStore(None), [*SearchSpace(6, 2).subsets()]
+    losses = {}
+    for draw, n_samples in (("a", 16), ("a", 8), ("b", 8)):
+        costs = Costs.of(6, n_samples, "model", draw)
+        evaluator = CountingEvaluator(costs, draw, EvaluatorConfig(batch_size=4), store)
+        losses[draw, n_samples] = evaluator.losses(subsets)
+        assert evaluator.work.computed == (0 if (draw, n_samples) == ("a", 8) else 15)
+    alone = CountingEvaluator(Costs.of(6, 8, "model", "a"), "a", EvaluatorConfig(batch_size=4), EvaluationStore(None))
+    assert alone.losses(subsets) == losses["a", 8] != losses["b", 8]
 
 
 @pytest.mark.parametrize("option", [o for g, o in OPTIONS if g == "search"])
@@ -186,11 +235,63 @@ def test_a_rehearsal_asks_for_as_much_as_the_search_does(option: str) -> None:
     search = parsed(f"search={option}").search
     asked = []
     for run in (search.run, search.rehearse):
-        source = InventedLosses(10, 4, 4, True, ("a", "b"), Remembered())
+        config = EvaluatorConfig(batch_size=4)
+        source = CountingEvaluator(Costs.of(10, 4, "a", "b"), "b", config, EvaluationStore(None))
         result = run(Problem(SearchSpace(10, 3), source), np.random.default_rng(0))
         assert result.subset in SearchSpace(10, 3)
         asked.append((source.work.computed, source.work.block_calls))
     assert asked[1] == pytest.approx(asked[0], rel=0.15)
+
+
+@pytest.mark.parametrize("search", ["oneshot", "exhaustive", "cbo", "last", "shortgpt"])
+def test_a_forecast_is_what_the_job_then_does(search: str, sweep_here: Command, tmp_path: Path) -> None:
+    """For searches whose number of questions does not depend on the answers, to the last block call."""
+    grid = [f"search={search}", "budget=2", "calib=facts", "evaluator.batch_size=3", *SMALL, "eval=none"]
+    (job,) = planned(*grid)
+    assert job.config is not None
+    forecast = Forecaster(Hardware(**H100), adapted_to_gpu).add_all([job])
+    assert sweep_here(*grid).code == 0
+    (path,) = tmp_path.rglob("record.json")
+    measured = read_record(path).cost.evaluations
+    foretold = vars(forecast.work[search])
+    shared = set(measured) & set(foretold)
+    assert {"requested", "computed", "sample_evaluations", "block_calls"} <= shared
+    for name in shared:
+        assert foretold[name] == measured[name], name
+
+
+def libraries_of(command: str) -> set[str]:
+    code = f"""
+import sys
+from deprune.plan import main
+sys.argv = ["plan", {", ".join(map(repr, command.split()))}]
+try:
+    main()
+finally:
+    print("MODULES", *sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "one job after the other" in done.stdout
+    return {*done.stdout.split("MODULES")[1].split()}
+
+
+@pytest.mark.parametrize(
+    "command", ["-m calib=narratives,mini_items search=greedy,shortgpt eval=mini tracking=none", "-m +experiment=study"]
+)
+def test_planning_imports_no_code_of_models_tasks_or_data_sets(command: str) -> None:
+    loaded = libraries_of(command)
+    assert not {"lm_eval", "datasets", "transformers.modeling_utils"} & loaded
+    assert not {name for name in loaded if re.match(r"transformers\.models\..*\.modeling_(?!auto)", name)}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_sizes_of_stored_weights_are_those_of_the_code(name: str, tmp_path: Path) -> None:
+    config = ModelConfig(path=f"deprune:{name}")
+    bare = tmp_path / name
+    bare.mkdir()
+    (bare / "config.json").write_bytes((Path(config.source) / "config.json").read_bytes())
+    stored, built = architecture_of(config), architecture_of(ModelConfig(path=str(bare)))
+    assert dataclasses.replace(stored, facts=built.facts) == built
 
 
 def test_plan_says_what_is_done_and_leaves_nothing(run_here: Command, tmp_path: Path) -> None:

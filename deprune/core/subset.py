@@ -52,7 +52,10 @@ class BlockSubset:
 
     def bits(self) -> str:
         """Returns the subset as text, one digit per block, `1` where the block is removed."""
-        return "".join("1" if b in self.removed else "0" for b in range(self.n_blocks))
+        digits = ["0"] * self.n_blocks
+        for block in self.removed:
+            digits[block] = "1"
+        return "".join(digits)
 
 
 @dataclass(frozen=True, slots=True)

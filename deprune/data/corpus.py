@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from omegaconf import OmegaConf
 
 from deprune.core.build import build_target
 from deprune.core.errors import ConfigError
 from deprune.data.hub import DataSet
+
+if TYPE_CHECKING:
+    from deprune.data.layout import ItemTokens
+
+
+@dataclass(frozen=True)
+class SampleSize:
+    """One calibration sample, as far as it costs time and memory.
+
+    Attributes:
+        n_tokens: Number of tokens that go through the blocks, filling included.
+        n_scored: Number of them that go through the head.
+    """
+
+    n_tokens: int
+    n_scored: int
 
 
 @dataclass(frozen=True)
@@ -65,6 +81,15 @@ class Corpus(ABC):
             DataError: They cannot be had.
         """
         raise ConfigError(f"The corpus {type(self).__name__} holds text, not multiple-choice items.")
+
+    def item_size(self, seq_len: int, draw: Callable[[], Sequence[ItemTokens]]) -> SampleSize:
+        """Returns the size of an item, with the filling up to the longest, as far as it is known without a network.
+
+        Args:
+            seq_len: Length of a window [tokens], than which no item is longer.
+            draw: Gives the items of a draw, where they are on this machine anyway.
+        """
+        return SampleSize(seq_len, 8)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from deprune.core.errors import ConfigError, DataError
 from deprune.core.suggestions import unknown_name
 from deprune.data.corpora import hub_rows
-from deprune.data.corpus import Corpus, Item
+from deprune.data.corpus import Corpus, Item, SampleSize
 from deprune.data.hub import DataSet
+from deprune.data.known import CHARACTERS_PER_TOKEN, known
 from deprune.data.tasks import data_sets_of, training_items
 from deprune.embedded import task_items as embedded
+
+if TYPE_CHECKING:
+    from deprune.data.layout import ItemTokens
 
 ANSWER_PREFIX = "the correct answer is"
 
@@ -65,6 +69,11 @@ class InstructionItems(Corpus):
         """Returns the data set."""
         return (DataSet(path=self.path, revision=self.revision),)
 
+    def item_size(self, seq_len: int, draw: Callable[[], Sequence[ItemTokens]]) -> SampleSize:
+        """Returns the size of the longest items of the data sets that are known."""
+        facts = known()["items"].get(self.path)
+        return SampleSize(min(seq_len, facts["characters"] // CHARACTERS_PER_TOKEN) if facts else seq_len, 8)
+
 
 def _parse_instruction(instruction: str, answer: str) -> Item | None:
     found = re.search(r"Answer format:\s*([^\n]+?)\s*$", instruction)
@@ -103,6 +112,15 @@ class TaskItems(Corpus):
         """Returns the data set of the task, with all its splits."""
         return data_sets_of(self.task)
 
+    def item_size(self, seq_len: int, draw: Callable[[], Sequence[ItemTokens]]) -> SampleSize:
+        """Returns the size of the mean evaluation item of the tasks that are known."""
+        facts = known()["tasks"].get(self.task)
+        if facts is None:
+            return super().item_size(seq_len, draw)
+        n_choices = facts["requests"] / facts["items"]
+        longest = round(n_choices * facts["characters"] / CHARACTERS_PER_TOKEN)
+        return SampleSize(min(seq_len, longest), round(4 * n_choices))
+
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddedItems(Corpus):
@@ -136,11 +154,19 @@ class EmbeddedItems(Corpus):
         """Returns the names of the tasks and the number of items."""
         return {"tasks": list(self.tasks), "n_items": self.n_items}
 
+    def item_size(self, seq_len: int, draw: Callable[[], Sequence[ItemTokens]]) -> SampleSize:
+        """Returns the size of the longest items of the draw."""
+        items = draw()
+        return SampleSize(max(item.n_tokens for item in items), max(sum(item.n_scored) for item in items))
+
 
 @lru_cache(maxsize=4)
 def _embedded_items(corpus: EmbeddedItems) -> list[Item]:
-    streams = [itertools.islice(embedded.items(task, "train"), corpus.n_items) for task in corpus.tasks]
-    return [
-        Item(tuple((item.context, f" {choice}") for choice in item.choices), item.answer)
-        for item in itertools.chain.from_iterable(zip(*streams, strict=True))
-    ]
+    streams = [embedded_items(task, "train", corpus.n_items) for task in corpus.tasks]
+    return [*itertools.chain.from_iterable(zip(*streams, strict=True))]
+
+
+def embedded_items(task: str, split: str, number: int) -> Iterator[Item]:
+    """Yields the first items of an embedded task, with the texts that lm-eval scores."""
+    for item in itertools.islice(embedded.items(task, split), number):
+        yield Item(tuple((item.context, f" {choice}") for choice in item.choices), item.answer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import with_config
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from deprune.data.overlap import EvaluatedText
     from deprune.model.load import LoadedModel
     from deprune.model.pruned import PrunedModel
+    from deprune.model.source import ModelConfig
 
 
 @with_config(STRICT)
@@ -49,6 +50,27 @@ class Score:
     item_set: str = ""
     version: str = "1"
     items: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a scorer reads for one pruned model.
+
+    Attributes:
+        n_items: Number of items or windows.
+        n_sequences: Number of sequences that go through the model.
+        n_tokens: Number of their tokens.
+        n_at_once: Most tokens whose logits are in memory at once.
+        seconds: Time beside that of the model [s].
+        unknown: Subjects whose size is not known here; they are left out.
+    """
+
+    n_items: int = 0
+    n_sequences: int = 0
+    n_tokens: int = 0
+    n_at_once: int = 0
+    seconds: float = 0.0
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +112,23 @@ class Scorer(ABC):
     def definition(self, subject: str, loaded: LoadedModel, memory: Memory) -> Any:
         """Returns what the scores on a subject are a function of beside the model: definition, items, settings."""
         return asdict(self)
+
+    def size(self, config: ModelConfig, context: int | None, memory: Memory) -> Size:
+        """Returns what it will read, as far as it is known without a model or a network.
+
+        Args:
+            config: The dense model, for its tokenizer.
+            context: Its longest sequence [tokens], or None where it states no limit.
+            memory: Holds tokenizers.
+
+        Raises:
+            ConfigError: A subject does not exist.
+        """
+        return Size(unknown=tuple(self.subjects()))
+
+    def shortened(self, n_items: int) -> Self:
+        """Returns the scorer with so many items of each subject at most, to be timed; itself where it has none."""
+        return self
 
     def identity(self, key: str) -> dict[str, Any]:
         """Returns its part of a run's identity, by its key in the configuration."""

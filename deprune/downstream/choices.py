@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,12 @@ from deprune.core.errors import ConfigError
 from deprune.core.fingerprint import digest_of
 from deprune.core.memory import Memory
 from deprune.data.hub import DataSet
+from deprune.data.items import embedded_items
+from deprune.data.known import CHARACTERS_PER_TOKEN, known
 from deprune.data.tasks import check_tasks, data_sets_of, definition_of, evaluation_items, item_hashes, load_task
-from deprune.downstream.base import Score, Scorer
+from deprune.downstream.base import Score, Scorer, Size
+from deprune.embedded import task_items as embedded
+from deprune.model.source import ModelConfig, load_tokenizer
 from deprune.record.schema import ACCURACY, SHARE
 
 if TYPE_CHECKING:
@@ -32,6 +36,9 @@ if TYPE_CHECKING:
 METRICS = {"acc": ACCURACY, "acc_norm": None}
 """Metric of lm-eval -> the response that it is a part of; the first must be there. The second takes the choice of best
 log-likelihood per byte."""
+
+REQUEST_SECONDS = 0.7e-3
+"""Time of lm-eval and the tokenizer for one request, beside the model; rounded from runs on one core of a server."""
 
 MOST_TASKS = 32
 
@@ -82,6 +89,24 @@ class MultipleChoice(Scorer):
                     f"The task '{task}' has no choices whose accuracy could be taken (it is a {built.OUTPUT_TYPE} task "
                     f"scored by {', '.join(map(str, scored_by)) or 'nothing'}); take it out of eval.tasks."
                 )
+
+    def size(self, config: ModelConfig, context: int | None, memory: Memory) -> Size:
+        """Returns the requests of the tasks: counted of embedded ones, known of the usual ones."""
+        numbers = {task: memory.keeping(MOST_TASKS, _requests, task, self.limit, config, memory) for task in self.tasks}
+        found = [number for number in numbers.values() if number is not None]
+        n_items, n_requests, n_tokens = (sum(column) for column in zip(*found, strict=True)) if found else (0, 0, 0)
+        return Size(
+            n_items=n_items,
+            n_sequences=n_requests,
+            n_tokens=n_tokens,
+            n_at_once=self.batch_size * max((tokens // max(requests, 1) for _, requests, tokens in found), default=0),
+            seconds=n_requests * REQUEST_SECONDS,
+            unknown=tuple(task for task, number in numbers.items() if number is None),
+        )
+
+    def shortened(self, n_items: int) -> MultipleChoice:
+        """Returns the scorer with a limit."""
+        return replace(self, limit=min(n_items, self.limit or n_items))
 
     def definition(self, subject: str, loaded: LoadedModel, memory: Memory) -> Any:
         """Returns the task's own definition, its items, and the size of batches."""
@@ -143,6 +168,22 @@ class MultipleChoice(Scorer):
 
     def _items(self, task: str, memory: Memory) -> list[Item]:
         return memory.keeping(MOST_TASKS, evaluation_items, _task(task, memory), self.limit)
+
+
+def _requests(task: str, limit: int | None, config: ModelConfig, memory: Memory) -> tuple[int, int, int] | None:
+    """Returns the numbers of items, requests and tokens of a task, or None where they are not known here."""
+    if task in embedded.WRITERS:
+        items = [*embedded_items(task, "test", embedded.N_ITEMS["test"])][:limit]
+        texts = [context + choice for item in items for context, choice in item.choices]
+        tokens = memory.once(load_tokenizer, config)(texts)["input_ids"]
+        return len(items), len(texts), sum(map(len, tokens))
+    if task not in known()["tasks"]:
+        check_tasks([task])
+        return None
+    facts = known()["tasks"][task]
+    n_items = min(limit or facts["items"], facts["items"])
+    n_requests = round(n_items * facts["requests"] / facts["items"])
+    return n_items, n_requests, n_requests * facts["characters"] // CHARACTERS_PER_TOKEN
 
 
 def _task(task: str, memory: Memory) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from deprune.core.memory import Memory
 from deprune.data.heldout import window_length
-from deprune.downstream.base import Score, Scorer
+from deprune.downstream.base import Score, Scorer, Size
 
 if TYPE_CHECKING:
     import torch
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from deprune.model.blocks import BlockStack
     from deprune.model.pruned import PrunedModel
+    from deprune.model.source import ModelConfig
 
 SUBJECT = "model"
 """Stands where other scorers name a task."""
@@ -51,6 +52,10 @@ class Efficiency(Scorer):
     def identity(self, key: str) -> dict[str, Any]:
         """Returns the setting that identities of runs have held from the first."""
         return {"speed": self.speed}
+
+    def size(self, config: ModelConfig, context: int | None, memory: Memory) -> Size:
+        """Returns nothing: counting takes no time, and speeds are seconds on a device that is known."""
+        return Size()
 
     def score(self, subject: str, models: Sequence[PrunedModel], memory: Memory) -> list[list[Score]]:
         """Returns counts, then speeds."""

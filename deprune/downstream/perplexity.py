@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from deprune.core.errors import DepruneError
@@ -12,8 +12,10 @@ from deprune.core.fingerprint import digest_of_bytes
 from deprune.core.memory import Memory
 from deprune.data.heldout import HUB_CORPORA, check_corpora, fetch_corpus, heldout_windows, window_length
 from deprune.data.hub import DataSet
-from deprune.downstream.base import Score, Scorer
+from deprune.data.known import CHARACTERS_PER_TOKEN, known
+from deprune.downstream.base import Score, Scorer, Size
 from deprune.evaluator.base import EvaluatorConfig
+from deprune.model.source import ModelConfig, load_tokenizer
 from deprune.objective.nll import NegativeLogLikelihood
 from deprune.record.evaluations import EvaluationStore
 from deprune.record.schema import LOG_PERPLEXITY, NATS_PER_TOKEN
@@ -62,6 +64,20 @@ class Perplexity(Scorer):
             ConfigError: There is no such corpus.
         """
         check_corpora(self.corpora)
+
+    def size(self, config: ModelConfig, context: int | None, memory: Memory) -> Size:
+        """Returns the windows: counted of embedded corpora, known of the others."""
+        self.check(memory)
+        length = window_length(context)
+        numbers = [
+            memory.keeping(MOST_CORPORA, _n_windows, name, length, self.windows, config, memory)
+            for name in self.corpora
+        ]
+        return Size(n_items=sum(numbers), n_sequences=sum(numbers), n_tokens=sum(numbers) * length)
+
+    def shortened(self, n_items: int) -> Perplexity:
+        """Returns the scorer with few windows."""
+        return replace(self, windows=min(n_items, self.windows or n_items))
 
     def definition(self, subject: str, loaded: LoadedModel, memory: Memory) -> Any:
         """Returns the loss and the windows, with the number of them that go through the model at once."""
@@ -117,6 +133,14 @@ class Perplexity(Scorer):
     def _windows(self, corpus: str, loaded: LoadedModel) -> CalibrationSet:
         length = window_length(loaded.facts.context)
         return loaded.memory.keeping(MOST_CORPORA, _windows, corpus, length, self.windows, loaded.tokenizer)
+
+
+def _n_windows(corpus: str, length: int, most: int | None, config: ModelConfig, memory: Memory) -> int:
+    if corpus not in HUB_CORPORA:
+        return len(heldout_windows(corpus, length, most, memory.once(load_tokenizer, config)))
+    facts: dict[str, int] = known()["corpora"][corpus]
+    fitting = facts["characters"] // CHARACTERS_PER_TOKEN // length
+    return min(fitting, facts.get("windows", fitting), most or fitting)
 
 
 def _windows(corpus: str, length: int, most: int | None, tokenizer: PreTrainedTokenizerBase) -> CalibrationSet:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import functools
 import logging
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
@@ -27,7 +29,7 @@ from deprune.evaluator.hidden_states import DenseStates
 from deprune.evaluator.memory import fitting_batch_size, free_memory, is_out_of_memory
 from deprune.evaluator.racing import race
 from deprune.evaluator.trie import count_prefixes, walk
-from deprune.model.blocks import BlockStack
+from deprune.model.blocks import Stack
 from deprune.objective.base import Objective
 from deprune.record.evaluations import EvaluationStore
 from deprune.search.statistic import Statistic
@@ -53,7 +55,7 @@ class SubsetEvaluator:
 
     def __init__(
         self,
-        stacks: Sequence[BlockStack],
+        stacks: Sequence[Stack],
         calibration: CalibrationSet,
         objective: Objective,
         config: EvaluatorConfig,
@@ -89,15 +91,16 @@ class SubsetEvaluator:
         n = n_samples or self.n_samples
         self._store.refresh()
         distinct = list(dict.fromkeys(subsets))
-        n_missing = sum(bool(self._missing_rows(s, n)) for s in distinct)
+        missing = self._missing(distinct, n)
         self.counter.requested += len(subsets)
-        self.counter.computed += n_missing
-        self.counter.remembered += len(subsets) - n_missing
-        while missing := {s: rows for s in distinct if (rows := self._missing_rows(s, n))}:
+        self.counter.computed += len(missing)
+        self.counter.remembered += len(subsets) - len(missing)
+        while missing:
             try:
                 self._compute(missing)
             except (RuntimeError, MemoryError) as error:
                 self._halve_batch_size(error)
+            missing = self._missing(distinct, n)
         return [self._read(s, n) for s in subsets]
 
     def losses(self, subsets: Sequence[BlockSubset], n_samples: int | None = None) -> list[float]:
@@ -151,9 +154,14 @@ class SubsetEvaluator:
         log.warning("Out of memory with %d samples at once; going on with %d.", self._batch_size, self._batch_size // 2)
         self._set_batch_size(self._batch_size // 2)
 
-    def _missing_rows(self, subset: BlockSubset, n_samples: int) -> list[int]:
-        known = self._store.get(subset.bits())
-        return [row for row, key in enumerate(self._keys[:n_samples]) if key not in known]
+    def _missing(self, subsets: Sequence[BlockSubset], n_samples: int) -> dict[BlockSubset, list[int]]:
+        """Returns the subsets of which not all is known, with the samples that are missing, in order."""
+        keys, missing = self._keys[:n_samples], {}
+        for subset in subsets:
+            known = self._store.get(subset.bits())
+            if rows := [row for row, key in enumerate(keys) if key not in known]:
+                missing[subset] = rows
+        return missing
 
     def _read(self, subset: BlockSubset, n_samples: int) -> Evaluation:
         known = self._store.get(subset.bits())
@@ -163,12 +171,9 @@ class SubsetEvaluator:
     def _compute(self, missing: dict[BlockSubset, list[int]]) -> None:
         """Computes and stores, batch by batch, the samples that are missing of each subset."""
         size = self._batch_size
-        batches = {
-            first: [s for s, rows in missing.items() if any(first <= row < first + size for row in rows)]
-            for first in self._firsts()
-        }
+        batches = {first: [s for s, rows in missing.items() if _within(rows, first, size)] for first in self._firsts()}
         groups = [(first, group) for first, wanted in batches.items() for group in self._groups(wanted)]
-        total = sum(count_prefixes(group) for _, group in groups)
+        total = sum(n * count_prefixes(group) for group, n in Counter(tuple(group) for _, group in groups).items())
         with tqdm(total=total, desc="evaluating subsets", unit="block", leave=False, delay=1) as bar:
 
             def work(index: int) -> None:
@@ -186,7 +191,7 @@ class SubsetEvaluator:
 
     def _run(
         self,
-        stack: BlockStack,
+        stack: Stack,
         first: int,
         subsets: list[BlockSubset],
         missing: dict[BlockSubset, list[int]],
@@ -198,7 +203,7 @@ class SubsetEvaluator:
         dense_RTD = self._dense_state(stack, first, batch) if self._objective.needs_dense else None
         for subset, hidden_RTD in self._walk(stack, first, batch, subsets, bar):
             score = self._objective.score(stack, hidden_RTD, batch, dense_RTD)
-            rows = [row for row in missing[subset] if first <= row < first + size]
+            rows = _within(missing[subset], first, size)
             taken = [row - first for row in rows]
             with self._lock:
                 self.counter.sample_evaluations += len(rows)
@@ -211,7 +216,7 @@ class SubsetEvaluator:
 
     def _walk(
         self,
-        stack: BlockStack,
+        stack: Stack,
         first: int,
         batch: SampleBatch,
         subsets: list[BlockSubset],
@@ -233,9 +238,14 @@ class SubsetEvaluator:
             if bar is not None:
                 bar.update()
 
-    def _dense_state(self, stack: BlockStack, first: int, batch: SampleBatch) -> Tensor:
+    def _dense_state(self, stack: Stack, first: int, batch: SampleBatch) -> Tensor:
         """Returns the dense model's last hidden state of a batch, which is kept in main memory."""
         if first not in self._dense_states:
             ((_, hidden_RTD),) = self._walk(stack, first, batch, [BlockSubset(stack.n_blocks)])
             self._dense_states[first] = hidden_RTD.cpu()
         return self._dense_states[first].to(stack.model.device)
+
+
+def _within(rows: list[int], first: int, size: int) -> list[int]:
+    """Returns those of some samples, in order, that are in the batch that starts at a sample."""
+    return rows[bisect_left(rows, first) : bisect_left(rows, first + size)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from deprune.data.samples import SampleBatch
-from deprune.model.blocks import BlockStack
+from deprune.model.blocks import Stack
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class DenseStates:
         count_block: Called before each block.
     """
 
-    stack: BlockStack
+    stack: Stack
     batch: SampleBatch
     count_block: Callable[[], None]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import psutil
 import torch
 
-from deprune.model.blocks import BlockStack
+from deprune.model.blocks import Stack
 
 MOST_SAMPLES = 16
 """More at once gains nothing: 16 windows of 2,048 tokens keep a large GPU busy, and small models a CPU."""
@@ -17,7 +17,7 @@ SHARE = 0.5
 """Share of the free memory that is planned with; the rest is for logits, fragments and other processes."""
 
 
-def fitting_batch_size(stack: BlockStack, n_tokens: int, free_bytes: int) -> int:
+def fitting_batch_size(stack: Stack, n_tokens: int, free_bytes: int) -> int:
     """Returns the largest power of two of samples, at most 16, that should fit into memory.
 
     An estimate: one hidden state per block for the branching ancestors, and some for the block at work. A

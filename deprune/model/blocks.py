@@ -12,15 +12,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from deprune.core.errors import UnsupportedModelError
 from deprune.core.subset import BlockSubset
 from deprune.model.prune import find_blocks
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 Forward = Callable[..., Any]
 
@@ -43,6 +45,28 @@ class BlockInputs:
 
     hidden_BTD: Tensor
     calls: Sequence[tuple[tuple[Any, ...], dict[str, Any]]]
+
+
+class Stack(Protocol):
+    """What evaluator and objectives ask of a model: a `BlockStack`, or one that counts in place of computing."""
+
+    model: Any
+
+    @property
+    def n_blocks(self) -> int:
+        """Number of blocks of the dense model."""
+
+    def embed(self, ids_BT: Tensor, **inputs: Tensor) -> BlockInputs:
+        """Returns what enters the blocks for these token ids."""
+        ...
+
+    def run_block(self, index: int, hidden_BTD: Tensor, inputs: BlockInputs) -> Tensor:
+        """Returns the hidden state after block `index`."""
+        ...
+
+    def logits(self, hidden_BTD: Tensor) -> Tensor:
+        """Returns the logits `(B, T, V)` for the hidden state after the last block."""
+        ...
 
 
 class BlockStack:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
-from transformers import PretrainedConfig, PreTrainedModel
 
 from deprune.core.errors import UnsupportedModelError
 from deprune.core.subset import BlockSubset
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
 
 
 def find_blocks(model: PreTrainedModel) -> nn.ModuleList:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from deprune.data.samples import SampleBatch
-    from deprune.model.blocks import BlockStack
+    from deprune.model.blocks import Stack
 
 MAX_LOGITS = 2**25
 """Most logits in memory at once, as float32: 128 MiB."""
@@ -50,9 +50,7 @@ class Objective(ABC):
     needs_dense: ClassVar[bool] = False
 
     @abstractmethod
-    def score(
-        self, stack: BlockStack, hidden_RTD: Tensor, batch: SampleBatch, dense_RTD: Tensor | None = None
-    ) -> Score:
+    def score(self, stack: Stack, hidden_RTD: Tensor, batch: SampleBatch, dense_RTD: Tensor | None = None) -> Score:
         """Returns the losses of samples.
 
         Args:
@@ -67,7 +65,7 @@ class Objective(ABC):
         return {"name": type(self).__module__.rpartition(".")[2], "version": self.version, **asdict(self)}
 
 
-def spans(stack: BlockStack, n_rows: int, n_tokens: int) -> Iterator[slice]:
+def spans(stack: Stack, n_rows: int, n_tokens: int) -> Iterator[slice]:
     """Yields ranges of tokens that are so short that their logits fit into memory."""
     vocabulary = stack.model.get_input_embeddings().num_embeddings
     step = max(1, min(MAX_LOGITS // vocabulary, MAX_TOKENS) // n_rows)

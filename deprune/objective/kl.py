@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from deprune.data.samples import SampleBatch
-    from deprune.model.blocks import BlockStack
+    from deprune.model.blocks import Stack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +28,7 @@ class KullbackLeibler(Objective):
     version: ClassVar[int] = 1
     needs_dense: ClassVar[bool] = True
 
-    def score(
-        self, stack: BlockStack, hidden_RTD: Tensor, batch: SampleBatch, dense_RTD: Tensor | None = None
-    ) -> Score:
+    def score(self, stack: Stack, hidden_RTD: Tensor, batch: SampleBatch, dense_RTD: Tensor | None = None) -> Score:
         """Returns sum and number of divergences of each window, every token counting."""
         import torch
         from torch.nn import functional

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from deprune.data.samples import SampleBatch
-    from deprune.model.blocks import BlockStack
+    from deprune.model.blocks import Stack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,9 +24,7 @@ class NegativeLogLikelihood(Objective):
     unit: ClassVar[str] = "nat/token"
     version: ClassVar[int] = 1
 
-    def score(
-        self, stack: BlockStack, hidden_RTD: Tensor, batch: SampleBatch, dense_RTD: Tensor | None = None
-    ) -> Score:
+    def score(self, stack: Stack, hidden_RTD: Tensor, batch: SampleBatch, dense_RTD: Tensor | None = None) -> Score:
         """Returns sum and number of token losses of each window; float64 sums of float32 terms."""
         import torch
 

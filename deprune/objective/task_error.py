@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from deprune.data.samples import SampleBatch
-    from deprune.model.blocks import BlockStack
+    from deprune.model.blocks import Stack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +27,7 @@ class TaskError(Objective):
     version: ClassVar[int] = 1
     needs_items: ClassVar[bool] = True
 
-    def score(
-        self, stack: BlockStack, hidden_RTD: Tensor, batch: SampleBatch, dense_RTD: Tensor | None = None
-    ) -> Score:
+    def score(self, stack: Stack, hidden_RTD: Tensor, batch: SampleBatch, dense_RTD: Tensor | None = None) -> Score:
         """Returns 1 for each item that is answered wrongly, else 0."""
         import torch
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from deprune.data.samples import SampleBatch
-    from deprune.model.blocks import BlockStack
+    from deprune.model.blocks import Stack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +27,7 @@ class TaskMargin(Objective):
     version: ClassVar[int] = 1
     needs_items: ClassVar[bool] = True
 
-    def score(
-        self, stack: BlockStack, hidden_RTD: Tensor, batch: SampleBatch, dense_RTD: Tensor | None = None
-    ) -> Score:
+    def score(self, stack: Stack, hidden_RTD: Tensor, batch: SampleBatch, dense_RTD: Tensor | None = None) -> Score:
         """Returns the negative margin of each item, each counting as one term."""
         import torch
 
@@ -41,7 +39,7 @@ class TaskMargin(Objective):
         return Score(wrong_B - right_B, torch.ones_like(right_B))
 
 
-def mean_log_likelihoods(stack: BlockStack, hidden_RTD: Tensor, batch: SampleBatch) -> Tensor:
+def mean_log_likelihoods(stack: Stack, hidden_RTD: Tensor, batch: SampleBatch) -> Tensor:
     """Returns the mean log-likelihood of the tokens of each choice, float64 `(B, C)`; −∞ where an item has fewer."""
     import torch
 

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
+import re
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-import torch
-from omegaconf import OmegaConf
-from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
+from deprune.data.known import known
+from deprune.model.source import EMBEDDED_PREFIX, ModelConfig, ModelFacts, facts_of, read_facts, read_settings
 
-from deprune.model.prune import find_blocks
-from deprune.model.source import ModelConfig, ModelFacts, facts_of, read_facts, read_settings
-
-
-@lru_cache(maxsize=1)
-def known() -> Any:
-    """Returns the project's table of known models, tasks and corpora."""
-    return OmegaConf.to_container(OmegaConf.load(Path(__file__).with_name("known.yaml")))
+Shapes = Mapping[str, tuple[int, ...]]
+"""Name of a parameter -> its shape."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Architecture:
     """The sizes of a model.
 
@@ -43,8 +41,8 @@ class Architecture:
     attention_width: int
     vocabulary: int
     block_parameters: float
-    active_share: float
     parameters: int
+    active_share: float = 1.0
 
     def block_flops(self, n_tokens: int) -> float:
         """Returns the operations of a block on one causal sequence [FLOP]."""
@@ -56,7 +54,6 @@ class Architecture:
         return 2.0 * n_tokens * self.width * self.vocabulary
 
 
-@lru_cache(maxsize=32)
 def architecture_of(config: ModelConfig) -> Architecture:
     """Returns the sizes of a model: from its folder, the local cache, the table of known models, or the Hub.
 
@@ -66,15 +63,15 @@ def architecture_of(config: ModelConfig) -> Architecture:
         UnsupportedModelError: The model is not a decoder.
     """
     if not config.on_hub:
-        return _sized(config, read_settings(config), read_facts(config), "its folder")
+        return _sized(config, read_facts(config), "its folder", Path(config.source))
     if (folder := _cached(config)) is not None:
-        settings = read_settings(dataclasses.replace(config, path=str(folder)))
-        return _sized(config, settings, facts_of(config, settings, folder.name), "the local cache")
-    if config.path in known()["models"]:
-        values = dict(known()["models"][config.path])
-        settings = AutoConfig.for_model(values.pop("model_type"), **values)
-        return _sized(config, settings, facts_of(config, settings, ""), "the project's table of known models")
-    return _sized(config, read_settings(config), read_facts(config), "the Hub")
+        here = dataclasses.replace(config, path=str(folder))
+        return _sized(here, facts_of(config, read_settings(here), folder.name), "the local cache", folder)
+    if (sizes := known()["models"].get(config.path)) is not None:
+        facts = ModelFacts(sizes["n_blocks"], sizes["context"], revision="")
+        rest = {name: value for name, value in sizes.items() if name not in ("n_blocks", "context")}
+        return Architecture(facts=facts, source="the project's table of known models", **rest)
+    return _sized(config, read_facts(config), "the Hub", None)
 
 
 def _cached(config: ModelConfig) -> Path | None:
@@ -85,30 +82,76 @@ def _cached(config: ModelConfig) -> Path | None:
     return Path(found).parent if isinstance(found, str) else None
 
 
-def _sized(config: ModelConfig, settings: PretrainedConfig, facts: ModelFacts, source: str) -> Architecture:
-    """Counts parameters on a model that is built without memory."""
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(settings, trust_remote_code=config.trust_remote_code)
-    blocks, text = find_blocks(model), settings.get_text_config(decoder=True)
+def _sized(config: ModelConfig, facts: ModelFacts, source: str, folder: Path | None) -> Architecture:
+    text = _text_settings(config)
+    shapes = (folder and stored_shapes(folder, tied=text.tie_word_embeddings)) or {}
+    blocks = _block_sizes(shapes, facts.n_blocks)
+    if not blocks:
+        shapes = _shapes_of_code(config)
+        blocks = _block_sizes(shapes, facts.n_blocks)
+    every, experts = sum(blocks.values()), sum(n for name, n in blocks.items() if ".experts." in name)
+    n_active = getattr(text, "num_experts_per_tok", None)
+    n_experts = getattr(text, "num_local_experts", None) or getattr(text, "num_experts", None)
+    idle = 1 - n_active / n_experts if n_active and n_experts else 0.0
     head_width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     return Architecture(
         facts=facts,
         source=source,
         width=text.hidden_size,
         attention_width=text.num_attention_heads * head_width,
-        vocabulary=model.get_input_embeddings().num_embeddings,
-        block_parameters=sum(p.numel() for p in blocks.parameters()) / len(blocks),
-        active_share=_active_share(blocks, text),
-        parameters=model.num_parameters(),
+        vocabulary=text.vocab_size,
+        block_parameters=every / facts.n_blocks,
+        active_share=1 - experts / every * idle,
+        parameters=sum(map(math.prod, shapes.values())),
     )
 
 
-def _active_share(blocks: torch.nn.ModuleList, text: PretrainedConfig) -> float:
-    """Returns the share of the blocks' parameters that a token uses, of experts as many as it is sent to."""
-    n_active = getattr(text, "num_experts_per_tok", None)
-    n_experts = getattr(text, "num_local_experts", None) or getattr(text, "num_experts", None)
-    if not n_active or not n_experts:
-        return 1.0
-    every = sum(p.numel() for p in blocks.parameters())
-    experts = sum(p.numel() for name, p in blocks.named_parameters() if ".experts." in name)
-    return 1 - experts / every * (1 - float(n_active) / float(n_experts))
+def _text_settings(config: ModelConfig) -> Any:
+    """Returns the settings of a model's decoder; those of embedded models are plain, and need no library."""
+    if config.path.startswith(EMBEDDED_PREFIX):
+        return SimpleNamespace(**json.loads((Path(config.source) / "config.json").read_text(encoding="utf-8")))
+    return read_settings(config).get_text_config(decoder=True)
+
+
+def stored_shapes(folder: Path, *, tied: bool) -> Shapes:
+    """Returns the shapes in the heads of a folder's safetensors files; nothing where one of its files is missing.
+
+    What old checkpoints hold beside parameters is left out: scalars, masks of four dimensions, frequencies.
+
+    Args:
+        folder: The folder.
+        tied: Whether the head is the embedding, though both may be stored.
+    """
+    index = folder / "model.safetensors.index.json"
+    names = {*json.loads(index.read_text())["weight_map"].values()} if index.is_file() else {"model.safetensors"}
+    if not all((folder / name).is_file() for name in names):
+        return {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name in names:
+        with (folder / name).open("rb") as file:
+            head: dict[str, Any] = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        shapes |= {key: tuple(entry["shape"]) for key, entry in head.items() if key != "__metadata__"}
+    unwanted = r"inv_freq$|^lm_head\.weight$" if tied else r"inv_freq$"
+    return {key: shape for key, shape in shapes.items() if len(shape) in (1, 2, 3) and not re.search(unwanted, key)}
+
+
+def _shapes_of_code(config: ModelConfig) -> Shapes:
+    """Returns the shapes of a model that is built without memory."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(read_settings(config), trust_remote_code=config.trust_remote_code)
+    return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+
+
+def _block_sizes(shapes: Shapes, n_blocks: int) -> dict[str, int]:
+    """Returns the numbers of parameters of everything in the one list of so many blocks; nothing if there is none."""
+    lists: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    indices: defaultdict[str, set[int]] = defaultdict(set)
+    for name, shape in shapes.items():
+        if found := re.match(r"(.+?)\.(\d+)\.", name):
+            lists[found[1]][name] = math.prod(shape)
+            indices[found[1]].add(int(found[2]))
+    fitting = [parts for name, parts in lists.items() if indices[name] == {*range(n_blocks)}]
+    return fitting[0] if len(fitting) == 1 else {}

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deprune.core.build import name_of
 from deprune.core.fingerprint import digest_of
+from deprune.core.memory import Memory
+from deprune.core.randomness import generator
 from deprune.core.subset import BlockSubset
-from deprune.data.heldout import check_corpora
+from deprune.data.corpus import SampleSize
+from deprune.data.draw import draw_items
+from deprune.model.source import load_tokenizer
 from deprune.planning.architecture import Architecture, architecture_of
+from deprune.planning.counting import Costs, CountingEvaluator, Work
 from deprune.planning.hardware import JOB_SECONDS, Planned, Rates
 from deprune.planning.jobs import PlannedJob
-from deprune.planning.rehearsal import InventedLosses, Remembered, Work, rehearse
-from deprune.planning.sizes import check_known_tasks, sample_size, size_of_evaluation
+from deprune.record.evaluations import EvaluationStore
 from deprune.record.store import ResultStore
 from deprune.run.cli import explain
 from deprune.run.config import RunConfig
 from deprune.run.identity import resolve
+from deprune.search.base import Problem
+
+if TYPE_CHECKING:
+    from deprune.data.layout import ItemTokens
 
 
 @dataclass
@@ -74,7 +82,8 @@ class Forecaster:
         self.forecast = Forecast()
         self._rates = rates
         self._adapt = adapt
-        self._remembered: dict[str, Remembered] = {}
+        self._memory = Memory()
+        self._stores: defaultdict[str, EvaluationStore] = defaultdict(lambda: EvaluationStore(None))
         self._scored: set[tuple[Any, ...]] = set()
         self._seen: set[str] = set()
         self._model: str | None = None
@@ -96,26 +105,41 @@ class Forecaster:
 
     def _add(self, planned: RunConfig) -> None:
         config = self._adapt(planned)
-        check_known_tasks(config.eval.tasks)
-        check_corpora(config.eval.corpora)
-        architecture = architecture_of(config.model)
-        run = resolve(config, architecture.facts)
+        architecture = self._memory.once(architecture_of, config.model)
+        job = self._sized(config, architecture)
         self.forecast.models[config.model.label] = architecture
         if not architecture.facts.revision:
             self.forecast.undated.add(config.model.label)
-        if run.run_id in self._seen:
+        if job.run.run_id in self._seen:
             self.forecast.n_repeated += 1
             return
-        job = Planned(
-            config, run, architecture, sample_size(config, run.seq_len), size_of_evaluation(config, architecture)
-        )
         work, subset = self._rehearse(job)
-        self._seen.add(run.run_id)
+        self._seen.add(job.run.run_id)
         scored = self._newly_scored(job, subset)
         if not config.force and self._is_done(planned, architecture):
             self.forecast.n_done += 1
             return
         self._count(job, work, scored)
+
+    def _sized(self, config: RunConfig, architecture: Architecture) -> Planned:
+        """Returns a job with the sizes that its corpus and its scorers tell.
+
+        Raises:
+            DepruneError: It cannot be.
+        """
+        context, memory = architecture.facts.context, self._memory
+        sizes = {key: scorer.size(config.model, context, memory) for key, scorer in config.eval.scorers.items()}
+        run = resolve(config, architecture.facts)
+
+        def draw() -> Sequence[ItemTokens]:
+            tokenizer = memory.once(load_tokenizer, config.model)
+            args = config.calib, run.seq_len, tokenizer, config.model.label, memory
+            return memory.once(draw_items, *args).identifying
+
+        sample = SampleSize(run.seq_len, run.seq_len - 1)
+        if config.objective.needs_items:
+            sample = config.calib.corpus.item_size(run.seq_len, draw)
+        return Planned(config, run, architecture, sample, sizes)
 
     def _is_done(self, config: RunConfig, architecture: Architecture) -> bool:
         """Whether there is a record, of whichever type `auto` stands for on the machine that ran the job."""
@@ -124,34 +148,33 @@ class Forecaster:
         return any(ResultStore(config.results_dir).path(run.run_id).is_file() for run in runs)
 
     def _rehearse(self, job: Planned) -> tuple[Work, BlockSubset]:
-        """Returns the work of the evaluator, and what the search found."""
-        source = self._source(job, job.config.objective.identity())
-        subset = rehearse(
-            job.config.search,
-            job.run.space,
-            job.config.seed,
-            source,
-            needs_dense=job.config.objective.needs_dense,
-        )
-        if job.config.objective.needs_items:
-            accuracies = self._source(job, {"accuracy": True})
-            accuracies.losses([subset, BlockSubset(subset.n_blocks)])
-            source.work.add(accuracies.work)
-        return source.work, subset
+        """Does what a job does with its search and its evaluators; returns their work, and what was found."""
+        search, space, objective = job.config.search, job.run.space, job.config.objective
+        evaluator = self._evaluator(job, objective.identity(), needs_dense=objective.needs_dense)
+        problem, found = Problem(space, evaluator), BlockSubset(space.n_blocks)
+        if space.budget:
+            found = search.rehearse(problem, generator(job.config.seed, "search", name_of(search))).subset
+        problem.losses([found])
+        compared = [found, BlockSubset(space.n_blocks)]
+        evaluator.losses(compared)
+        if objective.needs_items:
+            accuracies = self._evaluator(job, {"accuracy": True})
+            accuracies.losses(compared)
+            evaluator.work.add(accuracies.work)
+        return evaluator.work, found
 
-    def _source(self, job: Planned, objective: dict[str, Any]) -> InventedLosses:
-        identity = job.run.identity
-        model, calib = identity["model"], {k: v for k, v in identity["calib"].items() if k != "n_samples"}
-        names = digest_of([model, objective]), digest_of(calib)
-        remembered = self._remembered.setdefault("/".join(names), Remembered())
-        config = job.config.evaluator
-        batch_size = job.batch_size(self._rates.memory)
-        n_samples = job.config.calib.n_samples
-        return InventedLosses(job.run.space.n_blocks, n_samples, batch_size, config.sharing, names, remembered)
+    def _evaluator(self, job: Planned, objective: dict[str, Any], *, needs_dense: bool = False) -> CountingEvaluator:
+        identity, config = job.run.identity, job.config
+        model = digest_of([identity["model"], objective])
+        draw = digest_of({k: v for k, v in identity["calib"].items() if k != "n_samples"})
+        costs = Costs.of(job.run.space.n_blocks, config.calib.n_samples, model, draw)
+        # How many candidates racing would drop cannot be foreseen.
+        how = dataclasses.replace(config.evaluator, batch_size=job.batch_size(self._rates.memory), racing=False)
+        return CountingEvaluator(costs, draw, how, self._stores[model], needs_dense=needs_dense)
 
     def _newly_scored(self, job: Planned, subset: BlockSubset) -> list[BlockSubset]:
         """Returns which of the dense and the pruned model nobody has scored yet."""
-        if not (job.config.eval.tasks or job.config.eval.corpora):
+        if not any(scorer.is_kept and scorer.subjects() for scorer in job.config.eval.scorers.values()):
             return []
         of = job.run.identity
         new = []
@@ -185,7 +208,8 @@ class Forecaster:
         self._note(job)
 
     def _note(self, job: Planned) -> None:
-        notes = [f"The size of the task {task} is not known here; it is left out." for task in job.evaluation.unknown]
+        unknown = [subject for size in job.sizes.values() for subject in size.unknown]
+        notes = [f"The size of {subject} is not known here; it is left out." for subject in unknown]
         if job.config.evaluator.racing:
             notes.append("Racing will drop candidates that are counted here, so searches take less.")
         self.forecast.notes.update(dict.fromkeys(notes))

@@ -7,10 +7,11 @@ from typing import Protocol
 
 from deprune.core.errors import ConfigError
 from deprune.core.subset import BlockSubset
+from deprune.data.corpus import SampleSize
+from deprune.downstream.base import Size
 from deprune.evaluator.memory import MOST_SAMPLES, SHARE, sample_bytes
 from deprune.objective.base import MAX_LOGITS
 from deprune.planning.architecture import Architecture
-from deprune.planning.sizes import EvalSize, SampleSize
 from deprune.run.config import RunConfig
 from deprune.run.identity import ResolvedRun
 
@@ -23,11 +24,8 @@ BLOCK_SECONDS, HEAD_SECONDS = 1.5e-4, 3e-4
 READING = 1e9
 """Rate at which weights are read from a shared file system [byte/s]; assumed."""
 
-REQUEST_SECONDS = 0.7e-3
-"""Time of lm-eval and the tokenizer for one request, beside the model; rounded from the same runs."""
-
 JOB_SECONDS = 0.4
-"""Time to compose, check and record a job, without tracking; likewise."""
+"""Time to compose, check and record a job, without tracking; rounded from the same runs."""
 
 START_SECONDS = 6.0
 """Time to start a process and import the libraries; likewise."""
@@ -38,13 +36,17 @@ FINE, HALF = 4, 2
 
 @dataclass(frozen=True)
 class Planned:
-    """One job with all that its cost depends on."""
+    """One job with all that its cost depends on.
+
+    Attributes:
+        sizes: What its scorers read, by their keys.
+    """
 
     config: RunConfig
     run: ResolvedRun
     architecture: Architecture
     sample: SampleSize
-    evaluation: EvalSize
+    sizes: dict[str, Size]
 
     @property
     def itemsize(self) -> int:
@@ -66,7 +68,7 @@ class Planned:
     def memory(self, batch_size: int) -> float:
         """Returns the bytes that the device needs: weights, and the larger of searching and scoring."""
         searching = batch_size * self._sample_bytes() + MAX_LOGITS * FINE * 2
-        logits = self.config.eval.batch_size * self.evaluation.n_longest * self.architecture.vocabulary
+        logits = max((size.n_at_once for size in self.sizes.values()), default=0) * self.architecture.vocabulary
         return self.weights + max(searching, logits * (self.itemsize + FINE))
 
     def _sample_bytes(self) -> int:
@@ -162,13 +164,12 @@ class Hardware:
         return 0.0
 
     def scoring(self, job: Planned, subset: BlockSubset) -> float:
-        """Returns the time of the operations, and of lm-eval itself."""
-        of, size, kept = job.architecture, job.evaluation, len(subset.kept)
-        length = max(1, size.n_tokens // max(1, size.n_requests))
-        flops = size.n_requests * (kept * of.block_flops(length) + of.head_flops(length))
-        window = min(2048, of.facts.context or 2048)
-        flops += size.n_windows * (kept * of.block_flops(window) + of.head_flops(window))
-        return flops / self._rate(job) + size.n_requests * REQUEST_SECONDS
+        """Returns the time of the operations, and of what scorers do beside the model."""
+        of, kept, flops = job.architecture, len(subset.kept), 0.0
+        for size in job.sizes.values():
+            length = max(1, size.n_tokens // max(1, size.n_sequences))
+            flops += size.n_sequences * (kept * of.block_flops(length) + of.head_flops(length))
+        return flops / self._rate(job) + sum(size.seconds for size in job.sizes.values())
 
     def _rate(self, job: Planned) -> float:
         return UTILISATION * (self.float_flops if job.run.dtype == "float32" else self.half_flops)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from deprune.core.build import CONF_DIR
 from deprune.run.cli import GROUPS, explain
-from deprune.run.config import RunConfig, parse
+from deprune.run.config import RunConfig, check_together, parse, parse_parts
 from deprune.run.grid import in_grid_order
 
 
@@ -58,18 +61,18 @@ def _grid(command: DictConfig) -> Iterator[list[Override]]:
 
 
 def _job(composer: _Composer, overrides: Sequence[Override]) -> PlannedJob:
-    name = " ".join(_text(o) for o in overrides) or "the defaults"
+    name = " ".join(map(_text, overrides)) or "the defaults"
     try:
-        return PlannedJob(name, parse(composer.compose(overrides)))
+        return PlannedJob(name, composer.config(overrides))
     except Exception as error:
         return PlannedJob(name, fault=explain(error))
 
 
 class _Composer:
-    """Composes the jobs of a grid, each piece once: for some thousand jobs Hydra would take minutes.
+    """Composes the jobs of a grid, each part once: for some thousand jobs Hydra would take minutes.
 
-    Hydra composes every level of a group that another configuration cannot depend on beside the first
-    levels of the others, and its node is then put in place. Plain values are set last, as Hydra does it.
+    A part (model, calib, seed …) is a function of the level that a job has of its group, of the values that
+    it sets below, and of what the whole grid has in common; beside it, the others have their first levels.
     """
 
     def __init__(self, command: DictConfig, config_name: str) -> None:
@@ -77,37 +80,67 @@ class _Composer:
         self._config_name = config_name
         own = [str(text) for text in command.hydra.overrides.hydra]
         self._searchpath = [text for text in own if text.startswith("hydra.searchpath")]
-        self._bases: dict[tuple[str, ...], tuple[DictConfig, dict[str, str]]] = {}
-        self._nodes: dict[tuple[tuple[str, ...], str], Any] = {}
+        self._sorts: dict[str, str] = {}
+        self._firsts: dict[tuple[str, ...], dict[str, str]] = {}
+        self._composed: dict[tuple[str, ...], DictConfig] = {}
+        self._parts: dict[tuple[Any, ...], Any] = {}
 
-    def compose(self, overrides: Sequence[Override]) -> DictConfig:
-        """Returns the configuration of a job."""
-        values = {o.key_or_group: o.value() for o in overrides if self._is_value(o)}
-        free = {o.key_or_group: _text(o) for o in overrides if _stands_alone(o)}
-        rest = tuple(_text(o) for o in overrides if not self._is_value(o) and not _stands_alone(o))
-        if rest not in self._bases:
-            self._bases[rest] = self._compose(*rest, *free.values()), free
-        base, chosen = self._bases[rest]
-        if free.keys() != chosen.keys():
-            return self._compose(*(_text(o) for o in overrides))
-        config = base.copy()
-        for group, choice in free.items():
-            if choice != chosen[group]:
-                config[group] = self._node(rest, chosen | {group: choice}, group)
-        if any(_lacks(config, key) for key in values):
-            return self._compose(*(_text(o) for o in overrides))  # Hydra knows what is wrong with it
-        for key, value in values.items():
-            OmegaConf.update(config, key, value)
+    def config(self, overrides: Sequence[Override]) -> RunConfig:
+        """Returns the configuration of a job.
+
+        Raises:
+            Exception: It has none, as Hydra or `parse` explain.
+        """
+        try:
+            config = RunConfig(**self._all_parts(overrides))
+        except Exception:  # what is wrong may be another job's fault
+            return parse(self._compose(*map(_text, overrides)))
+        check_together(config)
         return config
 
-    def _node(self, rest: tuple[str, ...], choices: dict[str, str], group: str) -> Any:
-        key = rest, choices[group]
-        if key not in self._nodes:
-            self._nodes[key] = self._compose(*rest, *choices.values())[group]
-        return self._nodes[key]
+    def _all_parts(self, overrides: Sequence[Override]) -> dict[str, Any]:
+        rest: list[str] = []
+        levels: dict[str, str] = {}
+        values: defaultdict[str, list[Override]] = defaultdict(list)
+        for override in overrides:
+            match self._sort(override):
+                case "level":
+                    levels[override.key_or_group] = _text(override)
+                case "value":
+                    values[override.key_or_group.partition(".")[0]].append(override)
+                case _:
+                    rest.append(_text(override))
+        firsts = self._firsts.setdefault(tuple(rest), levels)
+        if levels.keys() != firsts.keys():
+            raise LookupError
+        return {
+            field.name: self._part(field.name, rest, firsts | _only(levels, field.name), values[field.name])
+            for field in dataclasses.fields(RunConfig)
+        }
+
+    def _part(self, name: str, rest: list[str], levels: dict[str, str], values: list[Override]) -> Any:
+        key = (name, *rest, *levels.values(), *map(_text, values))
+        if key not in self._parts:
+            config = self._compose(*rest, *levels.values()).copy()
+            if any(_lacks(config, override.key_or_group) for override in values) or _looks_elsewhere(config, name):
+                raise LookupError
+            for override in values:
+                OmegaConf.update(config, override.key_or_group, override.value())
+            self._parts[key] = getattr(parse_parts(config), name)
+        return self._parts[key]
 
     def _compose(self, *overrides: str) -> DictConfig:
-        return compose(self._config_name, [*self._searchpath, *overrides])
+        if overrides not in self._composed:
+            self._composed[overrides] = compose(self._config_name, [*self._searchpath, *overrides])
+        return self._composed[overrides]
+
+    def _sort(self, override: Override) -> str:
+        """Returns what an override is: a level of a group, a plain value, or something that may change all else."""
+        text = _text(override)
+        if text not in self._sorts:
+            level, value = _stands_alone(override), self._is_value(override)
+            self._sorts[text] = "level" if level else "value" if value else "rest"
+        return self._sorts[text]
 
     def _is_value(self, override: Override) -> bool:
         """Whether an override sets a plain value, which cannot change what else is composed."""
@@ -116,6 +149,16 @@ class _Composer:
         if not plain or key.startswith("hydra") or _lacks(self._command, key):
             return False
         return "." in key or not OmegaConf.is_dict(self._command[key])
+
+
+def _only(levels: dict[str, str], group: str) -> dict[str, str]:
+    return {group: levels[group]} if group in levels else {}
+
+
+def _looks_elsewhere(config: DictConfig, name: str) -> bool:
+    """Whether a part of a configuration refers to another, so that it is no function of its own level alone."""
+    text = OmegaConf.to_yaml(OmegaConf.masked_copy(config, [name]), resolve=False)
+    return any(top not in ("", name) for top in re.findall(r"\$\{(\w*)", text))
 
 
 def _text(override: Override) -> str:

@@ -9,15 +9,15 @@ from fnmatch import fnmatch
 from typing import Any
 
 from deprune.core.errors import DataError, UnsupportedModelError
-from deprune.data.corpora import RandomTokens, hub_rows
-from deprune.data.heldout import HUB_CORPORA
 from deprune.data.hub import DataSet, hub_errors, require_hub
-from deprune.data.tasks import data_sets_of, load_task
 from deprune.model.source import ModelConfig, load_tokenizer, read_facts
 from deprune.run.config import RunConfig
 
 SETTINGS = ("*.json", "*.txt", "*.jinja", "tokenizer.model")
 """Files of a model's repository beside its weights: configuration, vocabulary, templates."""
+
+Fetch = tuple[Callable[..., object], tuple[Any, ...]]
+"""A call that reads data, as a function and its arguments, so that it can be told from others."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def needs_of(configs: Iterable[RunConfig]) -> list[Need]:
         UnsupportedModelError: A model has no weights that jobs would load.
     """
     models: dict[ModelConfig, None] = {}
-    wanted: dict[DataSet, dict[Callable[[], object], None]] = {}
+    wanted: dict[DataSet, dict[Fetch, None]] = {}
     for config in configs:
         if config.model.on_hub:
             models[config.model] = None
@@ -86,30 +86,14 @@ def _require_network() -> None:
     require_hub("what is to be fetched", "embedded models, corpora and tasks")
 
 
-@dataclass(frozen=True)
-class _Fetch:
-    """A call that can be told from others."""
-
-    function: Callable[..., object]
-    arguments: tuple[Any, ...]
-
-    def __call__(self) -> object:
-        return self.function(*self.arguments)
-
-
-def _data(config: RunConfig) -> Iterator[tuple[DataSet, Callable[[], object]]]:
+def _data(config: RunConfig) -> Iterator[tuple[DataSet, Fetch]]:
     """Yields each data set of a job with the call that reads it."""
     corpus = config.calib.corpus
-    if not isinstance(corpus, RandomTokens):
-        read = type(corpus).items if config.objective.needs_items else type(corpus).documents
-        for data in corpus.data_sets():
-            yield data, _Fetch(read, (corpus,))
-    for task in config.eval.tasks:
-        for data in data_sets_of(task):
-            yield data, _Fetch(load_task, (task,))
-    for name in config.eval.corpora:
-        if name in HUB_CORPORA:
-            yield HUB_CORPORA[name].data, _Fetch(hub_rows, (HUB_CORPORA[name].data, HUB_CORPORA[name].split))
+    for data in corpus.data_sets():
+        yield data, (type(corpus).items if config.objective.needs_items else type(corpus).documents, (corpus,))
+    for scorer in config.eval.scorers.values():
+        for data, subjects in scorer.data_sets().items():
+            yield from ((data, (type(scorer).fetch, (scorer, subject))) for subject in subjects)
 
 
 def _model(config: ModelConfig) -> Need:
@@ -145,10 +129,10 @@ def weights_of(config: ModelConfig, paths: list[str]) -> list[str]:
     return weights
 
 
-def _data_set(data: DataSet, fetches: list[Callable[[], object]]) -> Need:
+def _data_set(data: DataSet, fetches: list[Fetch]) -> Need:
     def fetch() -> None:
-        for each in fetches:
-            each()
+        for function, arguments in fetches:
+            function(*arguments)
 
     name = " ".join(filter(None, ("data set", data.path, data.config, data.file)))
     return Need(name, _files(data), fetch)

@@ -9,17 +9,22 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from deprune.core.build import name_of
+from deprune.core.randomness import generator
 from deprune.core.subset import BlockSubset
 from deprune.data.draw import DrawnItems, draw_items, draw_windows
 from deprune.data.samples import CalibrationSet
-from deprune.downstream.scores import DownstreamEvaluator, EvalConfig
+from deprune.downstream.scoring import score_models
 from deprune.evaluator.base import EvaluatorConfig
 from deprune.evaluator.evaluator import SubsetEvaluator
-from deprune.model.load import LoadedModel, load_model
+from deprune.model.load import LoadedModel
+from deprune.model.pruned import PrunedModel
 from deprune.objective.shared_context import calibration_set
+from deprune.planning.counting import Costs, CountingEvaluator
 from deprune.planning.hardware import Planned
-from deprune.planning.rehearsal import InventedLosses, Remembered, rehearse
 from deprune.record.evaluations import EvaluationStore
+from deprune.run.session import Session
+from deprune.search.base import Problem
 
 
 class ThisMachine:
@@ -29,26 +34,19 @@ class ThisMachine:
         self.memory = memory
         self.price = 0.0
         self.title = "this machine"
-        self._loading: dict[str, float] = {}
-        self._drawing: dict[tuple[str, str], float] = {}
+        self._session = Session()
+        self._known: dict[tuple[object, ...], float] = {}
         self._passes: dict[tuple[object, ...], tuple[float, float]] = {}
-        self._choosing: dict[tuple[object, ...], float] = {}
-        self._scoring: dict[tuple[str, EvalConfig], float] = {}
 
     def loading(self, job: Planned) -> float:
         """Returns the time that loading took."""
-        label = job.config.model.label
-        if label not in self._loading:
-            self._loading[label] = _seconds(lambda: self._loaded(job))
-        return self._loading[label]
+        return self._once(lambda: self._loaded(job), "loading", job.config.model.label)
 
     def drawing(self, job: Planned) -> float:
-        """Returns the time that drawing samples took, with the corpus at hand."""
-        key = (job.config.model.label, job.config.calib.name)
-        if key not in self._drawing:
-            self._samples(job, 0)
-            self._drawing[key] = _seconds(lambda: self._samples(job, 1))
-        return self._drawing[key]
+        """Returns the time that drawing samples takes, with the corpus at hand."""
+        key = job.config.model.label, job.config.calib.name
+        self._once(lambda: self._samples(job, 0), "reading", *key)
+        return self._once(lambda: self._samples(job, 1), "drawing", *key)
 
     def passes(self, job: Planned, batch_size: int) -> tuple[float, float]:
         """Returns medians of three measurements with the real evaluator."""
@@ -59,42 +57,32 @@ class ThisMachine:
 
     def choosing(self, job: Planned) -> float:
         """Returns the time of a search on invented losses."""
-        key = (job.config.search, job.run.space)
-        if key not in self._choosing and job.run.space.budget:
-            source = InventedLosses(job.run.space.n_blocks, 2, 1, False, ("", ""), Remembered())
-            self._choosing[key] = _seconds(
-                lambda: rehearse(job.config.search, job.run.space, 0, source, needs_dense=False, in_earnest=True)
-            )
-        return self._choosing.get(key, 0.0)
+        search, space = job.config.search, job.run.space
+        if not space.budget:
+            return 0.0
+        how = EvaluatorConfig(batch_size=2)
+        evaluator = CountingEvaluator(Costs.of(space.n_blocks, 2, "", ""), "", how, EvaluationStore(None))
+        rng = generator(0, "search", name_of(search))
+        return self._once(lambda: search.run(Problem(space, evaluator), rng), "choosing", search, space)
 
     def scoring(self, job: Planned, subset: BlockSubset) -> float:
         """Returns the time of scoring the first subset asked for, from that on few and on some more items."""
-        key = (job.config.model.label, job.config.eval)
-        if key not in self._scoring:
-            of = job.config.eval
-            self._scoring[key] = sum(
-                self._extrapolated(job, subset, part, size)
-                for part, size in (
-                    (replace(of, corpora=()), job.evaluation.n_items / max(1, len(of.tasks))),
-                    (replace(of, tasks=()), job.evaluation.n_windows / max(1, len(of.corpora))),
-                )
-                if part.tasks or part.corpora
-            )
-        return self._scoring[key]
+        return sum(self._scoring(job, subset, key) for key in job.config.eval.scorers)
 
-    def _extrapolated(self, job: Planned, subset: BlockSubset, of: EvalConfig, size: float) -> float:
-        few, more = (min(size, n) for n in ((8, 40) if of.tasks else (1, 4)))
-        loaded = self._loaded(job)
+    def _scoring(self, job: Planned, subset: BlockSubset, key: str) -> float:
+        scorer = job.config.eval.scorers[key]
+        n_items = job.sizes[key].n_items / max(1, len(scorer.subjects()))
+        few, more = (min(n_items, n) for n in (8, 40))
 
-        def score(n: float) -> None:
-            part = replace(of, limit=int(n)) if of.tasks else replace(of, windows=int(n))
+        def score(number: float) -> None:
+            pruned, part = PrunedModel(self._loaded(job), subset), scorer.shortened(max(1, int(number)))
             with tempfile.TemporaryDirectory() as folder:
-                evaluator = DownstreamEvaluator(Path(folder), loaded, job.config.model.label, part)
-                evaluator.evaluate(subset)
+                score_models([pruned], {key: part}, Path(folder), self._session.memory)
 
-        score(few)  # reads data and warms up
-        short, long = _seconds(lambda: score(few)), _seconds(lambda: score(more))
-        return long if more == few else short + max(0.0, long - short) * (size - few) / (more - few)
+        named = "scoring", job.config.model.label, scorer
+        self._once(lambda: score(few), *named, "reads data and warms up")
+        short, long = self._once(lambda: score(few), *named, "few"), self._once(lambda: score(more), *named, "more")
+        return long if more == few else short + max(0.0, long - short) * (n_items - few) / (more - few)
 
     def _measure_passes(self, job: Planned, batch_size: int) -> tuple[float, float]:
         loaded = self._loaded(job)
@@ -117,10 +105,16 @@ class ThisMachine:
         calib = job.config.calib
         calib = replace(calib, seed=calib.seed + seed, n_samples=n_samples or calib.n_samples)
         draw = draw_items if job.config.objective.needs_items else draw_windows
-        return draw(calib, job.run.seq_len, self._loaded(job).tokenizer, job.config.model.label)
+        return draw(calib, job.run.seq_len, self._loaded(job).tokenizer, job.config.model.label, self._session.memory)
 
     def _loaded(self, job: Planned) -> LoadedModel:
-        return load_model(job.config.model, job.run.device, job.run.dtype)
+        return self._session.model(job.config.model, job.run.device, job.run.dtype)
+
+    def _once(self, work: Callable[[], object], *key: object) -> float:
+        """Returns the seconds of some work, which is done when it is asked for the first time."""
+        if key not in self._known:
+            self._known[key] = _seconds(work)
+        return self._known[key]
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -66,6 +66,8 @@ class EvaluationStore:
             RecordError: The store cannot be written.
         """
         self._learn(subset, keys, sums, counts)
+        if self._folder is None:
+            return
         name = digest_of(list(keys))
         values = {"samples": name, "subset": subset, "sums": list(sums), "counts": list(counts)}
         self._append(*([] if name in self._announced else [{"samples": name, "keys": list(keys)}]), values)

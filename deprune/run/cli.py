@@ -7,7 +7,8 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import Any, TextIO
 
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
@@ -31,9 +32,57 @@ def wants_tracebacks() -> bool:
     return os.environ.get(TRACEBACKS) == "1"
 
 
+class Outlet:
+    """A text stream whose reader may leave, as `head` does: the rest goes nowhere, and the command goes on.
+
+    Whether work was done does not depend on whether somebody reads to the end what is said of it.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Writes, or lets it be where nobody reads any more."""
+        try:
+            return self._stream.write(text)
+        except BrokenPipeError:
+            self._give_up()
+            return len(text)
+
+    def flush(self) -> None:
+        """Flushes, or lets it be where nobody reads any more."""
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Leads the descriptor nowhere: what is still in a buffer is written at the latest when the process ends."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def _outlets() -> Iterator[None]:
+    """Makes an `Outlet` of what the process prints to; a stream that was closed at the start is none."""
+    with redirect_stdout(sys.stdout and Outlet(sys.stdout)), redirect_stderr(sys.stderr and Outlet(sys.stderr)):
+        try:
+            yield
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None:
+                    stream.flush()
+
+
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """Prints the errors of a command as one sentence and exits with 1, or with 128 + n at signal n; no traceback.
+
+    The exit code is that of the work: a pipe that nobody reads to its end changes nothing.
 
     Hydra would print a traceback of its own and exit. Asked for full errors it raises them,
     so that is what it is told, and what the user asked for is kept in another variable.
@@ -47,17 +96,18 @@ def plain_errors() -> Iterator[None]:
     if not sys.stderr.isatty():
         for variable in ("TQDM_DISABLE", "HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
             os.environ.setdefault(variable, "1")
-    try:
-        with interruptible():
-            yield
-    except Interrupted as stop:
-        print(f"{stop}: what was finished is kept, and the same command goes on from there.", file=sys.stderr)
-        sys.exit(stop.exit_code)
-    except Exception as error:
-        if wants_tracebacks():
-            raise
-        print(f"Error: {explain(error)}", file=sys.stderr)
-        sys.exit(1)
+    with _outlets():
+        try:
+            with interruptible():
+                yield
+        except Interrupted as stop:
+            print(f"{stop}: what was finished is kept, and the same command goes on from there.", file=sys.stderr)
+            sys.exit(stop.exit_code)
+        except Exception as error:
+            if wants_tracebacks():
+                raise
+            print(f"Error: {explain(error)}", file=sys.stderr)
+            sys.exit(1)
 
 
 def explain(error: BaseException) -> str:

@@ -62,8 +62,19 @@ def parse(cfg: DictConfig) -> RunConfig:
     Raises:
         ConfigError: A key is unknown, missing, or of the wrong type, or a value out of range.
     """
+    parsed = parse_parts(cfg)
+    check_together(parsed)
+    return parsed
+
+
+def parse_parts(cfg: DictConfig) -> RunConfig:
+    """Returns the typed configuration, of which every part is right by itself.
+
+    Raises:
+        ConfigError: A key is unknown, missing, or of the wrong type.
+    """
     calib = cast(DictConfig, cfg.calib)
-    parsed = RunConfig(
+    return RunConfig(
         model=build(cfg.model, ModelConfig, "model"),
         calib=CalibConfig(
             corpus=corpus_of(calib),
@@ -86,14 +97,21 @@ def parse(cfg: DictConfig) -> RunConfig:
         force=typed(cfg.force, bool, "force"),
         retry_failed=typed(cfg.retry_failed, bool, "retry_failed"),
     )
-    _check_ranges(parsed)
-    if parsed.objective.needs_items and not parsed.calib.corpus.has_items:
+
+
+def check_together(config: RunConfig) -> None:
+    """Makes sure that values are in range and parts fit one another.
+
+    Raises:
+        ConfigError: They are not, or do not.
+    """
+    _check_ranges(config)
+    if config.objective.needs_items and not config.calib.corpus.has_items:
         raise ConfigError(
-            f"The objective {name_of(parsed.objective)} needs multiple-choice items, but the calibration "
-            f"'{parsed.calib.name}' is text; use objective=nll or kl with it, or a calibration with items such as "
+            f"The objective {name_of(config.objective)} needs multiple-choice items, but the calibration "
+            f"'{config.calib.name}' is text; use objective=nll or kl with it, or a calibration with items such as "
             "calib=commonsense170k, calib=mini_items, or calib=task calib.task=arc_easy."
         )
-    return parsed
 
 
 def _evaluation(node: DictConfig) -> EvalConfig:

@@ -14,18 +14,22 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
+from deprune.core.memory import Memory
 from deprune.core.subset import BlockSubset, SearchSpace
 from deprune.data.corpora import EmbeddedCorpus
 from deprune.data.corpus import CalibConfig
 from deprune.data.draw import draw_windows
-from deprune.downstream.scores import DownstreamEvaluator, EvalConfig
+from deprune.downstream.choices import MultipleChoice
+from deprune.downstream.scoring import score_models
 from deprune.embedded.task_items import WRITERS, load
 from deprune.evaluator.base import EvaluatorConfig
 from deprune.evaluator.evaluator import SubsetEvaluator
 from deprune.model.load import load_model
+from deprune.model.pruned import PrunedModel
 from deprune.model.source import ModelConfig
 from deprune.objective.nll import NegativeLogLikelihood
 from deprune.record.evaluations import EvaluationStore
+from deprune.record.schema import ACCURACY
 from deprune.search.base import Problem
 from deprune.search.greedy import Greedy
 
@@ -53,17 +57,18 @@ def measure(family: str, results_dir: Path) -> list[dict[str, object]]:
     n_blocks = loaded.stack.n_blocks
     problem = Problem(SearchSpace(n_blocks, MAX_BUDGET), evaluator)
     order = Greedy().run(problem, np.random.default_rng(0)).order
-    downstream = DownstreamEvaluator(results_dir, loaded, family, EvalConfig(tasks=tuple(WRITERS)))
+    scorers, memory = {"choices": MultipleChoice(tasks=tuple(WRITERS))}, Memory()
     rows: list[dict[str, object]] = []
     for budget in range(MAX_BUDGET + 1):
         subset = BlockSubset.of(n_blocks, order[:budget])
         loss = evaluator.evaluate([subset])[0].loss
-        for task, scores in downstream.evaluate(subset).items():
-            accuracy = scores.metrics["acc"].value
-            rows.append(
-                {"model": family, "budget": budget, "removed": " ".join(map(str, order[:budget])), "task": task,
-                 "accuracy": round(accuracy, 4), "calib_nll": round(loss, 4)}
-            )  # fmt: skip
+        (scores,) = score_models([PrunedModel(loaded, subset)], scorers, results_dir, memory)
+        for score in scores["choices"]:
+            if score.response == ACCURACY:
+                rows.append(
+                    {"model": family, "budget": budget, "removed": " ".join(map(str, order[:budget])),
+                     "task": score.task, "accuracy": round(score.value, 4), "calib_nll": round(loss, 4)}
+                )  # fmt: skip
         print(family, budget, round(float(np.mean([r["accuracy"] for r in rows[-len(WRITERS) :]])), 3), flush=True)
     return rows
 

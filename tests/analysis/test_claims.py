@@ -17,6 +17,8 @@ from deprune.analysis.variance.headline import Ratio
 from tests.analysis.sweeps import DENSE, LEVELS, Truth, write_sweep
 
 SMALL = {"model": ("tiny",), "budget": (3,), "calib_seed": range(3)}
+ONE_BUDGET = {"budget": (3,)}
+TWO_DRAWS = {**ONE_BUDGET, "calib_seed": range(2)}
 
 
 def verdicts(folder: Path, truth: Truth, levels: dict[str, Any] | None = None, seed: int = 0) -> list[Claim]:
@@ -42,7 +44,7 @@ def test_where_calibration_dominates(tmp_path: Path) -> None:
 
 
 def test_where_search_dominates(tmp_path: Path) -> None:
-    _, two, three, four = verdicts(tmp_path, Truth(calibration=0.3, search=3, gain=0.5, agreement=1.0))
+    _, two, three, four = verdicts(tmp_path, Truth(calibration=0.3, search=3, gain=0.5, agreement=1.0), ONE_BUDGET)
     assert set(parts_of(two).values()) == {"not supported"}
     assert set(parts_of(three).values()) == {"not supported"}
     assert all("earch larger" in part.reason for part in three.parts)
@@ -50,7 +52,7 @@ def test_where_search_dominates(tmp_path: Path) -> None:
 
 
 def test_where_both_matter_alike_and_accuracy_is_comparable(tmp_path: Path) -> None:
-    _, _, three, _ = verdicts(tmp_path, Truth(calibration=1, search=1))
+    _, _, three, _ = verdicts(tmp_path, Truth(calibration=1, search=1), ONE_BUDGET)
     assert parts_of(three)["accuracy"] == "supported"
 
 
@@ -69,24 +71,28 @@ def test_holm_makes_the_third_claim_harder(tmp_path: Path) -> None:
 
 
 def test_where_draws_drown_everything(tmp_path: Path) -> None:
-    one, _, three, _ = verdicts(tmp_path, Truth(calibration=0.3, search=0.3, draw=3), {"calib_seed": range(2)})
+    one, _, three, _ = verdicts(
+        tmp_path, Truth(calibration=0.3, search=0.3, draw=3), {**ONE_BUDGET, "calib_seed": range(2)}
+    )
     assert one.verdict == "undecided"
     assert three.verdict == "undecided"
 
 
 def test_ranks_of_noise_are_no_evidence_of_disagreement(tmp_path: Path) -> None:
-    *_, four = verdicts(tmp_path, Truth(calibration=1, search=0, draw=0.1, run=1), {"calib_seed": range(2)})
+    *_, four = verdicts(
+        tmp_path, Truth(calibration=1, search=0, draw=0.1, run=1), {**ONE_BUDGET, "calib_seed": range(2)}
+    )
     assert four.verdict == "undecided"
     assert "too little from noise to be ranked" in four.parts[0].reason
 
 
 def test_no_effect_at_all_is_not_called_supported(tmp_path: Path) -> None:
-    one, *_ = verdicts(tmp_path, Truth(calibration=0, search=2, draw=0.3), {"calib_seed": range(8)})
+    one, *_ = verdicts(tmp_path, Truth(calibration=0, search=2, draw=0.3), {**ONE_BUDGET, "calib_seed": range(8)})
     assert one.verdict == "not supported"
 
 
 def test_one_seed_gives_no_verdict_on_calibration(tmp_path: Path) -> None:
-    one, two, three, _ = verdicts(tmp_path, Truth(calibration=3, search=0.5), {"calib_seed": (0,)})
+    one, two, three, _ = verdicts(tmp_path, Truth(calibration=3, search=0.5), {**ONE_BUDGET, "calib_seed": (0,)})
     assert {one.verdict, three.verdict} == {"undecided"}
     assert "drawn once" in one.parts[0].reason
     assert all("one calibration seed" in part.reason for part in three.parts)

@@ -9,7 +9,7 @@ import pytest
 from nbclient import NotebookClient
 
 from deprune.analysis import decompose, load
-from tests.conftest import ROOT, Command
+from tests.conftest import PATIENCE, ROOT, Command
 
 NOTEBOOK = ROOT / "notebooks" / "variance_analysis.ipynb"
 PLAIN = ROOT / "notebooks" / "read_records.ipynb"
@@ -41,7 +41,7 @@ def test_it_runs_on_another_sweep(sweep_here: Command, tmp_path: Path) -> None:
     (tmp_path / "notebooks").mkdir()
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     resources = {"metadata": {"path": str(tmp_path / "notebooks")}}
-    NotebookClient(notebook, timeout=300, resources=resources).execute()
+    NotebookClient(notebook, timeout=int(PATIENCE), resources=resources).execute()
     printed = text_of(notebook)
     found = decompose(load(tmp_path / "results"), "accuracy", over_items=True)
     assert str(found.ratio) in printed

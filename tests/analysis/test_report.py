@@ -26,7 +26,7 @@ from deprune.analysis.report.write import format_cell
 from deprune.core.errors import ConfigError, RecordError
 from tests.analysis.sweeps import Truth, write_sweep
 from tests.analysis.test_frame import write_grid
-from tests.conftest import Command
+from tests.conftest import PATIENCE, Command
 
 SMALL = {"calib_dataset": ("narratives", "facts"), "search": ("oneshot", "greedy", "beam"), "calib_seed": range(3)}
 MALICIOUS = "<script>alert('x')</script><img src=x onerror=alert(1)>--></svg>$\\frac{\"&"
@@ -306,10 +306,11 @@ def test_no_overflow_and_no_error_in_a_browser(reports: dict[str, Path], name: s
     harness.write_text(f"<!DOCTYPE html><title>waiting</title>{frame}<script>{probe}</script>")
     command = [
         str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files",
+        "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
         f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr", "--v=0", "--virtual-time-budget=10000",
         "--dump-dom", f"file://{harness}",
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
     found = json.loads(re.search(r"<title>(.*?)</title>", done.stdout).group(1))  # type: ignore[union-attr]
     assert found["inner"] == width
     assert found["scroll"] <= width

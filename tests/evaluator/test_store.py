@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -94,7 +94,7 @@ def test_a_shard_cut_anywhere_loses_only_its_last_line(tmp_path: Path) -> None:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 @given(position=st.floats(0, 1, exclude_max=True), junk=st.binary(min_size=1, max_size=40))
 def test_random_damage_is_never_believed(tmp_path: Path, position: float, junk: bytes) -> None:
-    folder = tmp_path / str(time.monotonic_ns())
+    folder = Path(tempfile.mkdtemp(dir=tmp_path))
     write_some(folder)
     (shard,) = folder.glob("*.jsonl")
     whole, data = EvaluationStore(folder), bytearray(shard.read_bytes())
