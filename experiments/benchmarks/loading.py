@@ -26,7 +26,19 @@ from deprune.analysis import decompose, load
 from deprune.analysis.patterns.consensus import consensus, dispersion
 from deprune.analysis.patterns.masks import decompose_patterns
 from deprune.analysis.searches.ranks import perplexity_against_accuracy
-from deprune.record.schema import SCHEMA_VERSION, MetricRow, RunRecord
+from deprune.record.legacy import METRICS, search_facts
+from deprune.record.schema import (
+    SCHEMA_VERSION,
+    Cost,
+    Draw,
+    Factors,
+    MetricRow,
+    Provenance,
+    Removal,
+    RunRecord,
+    Scores,
+    SearchFacts,
+)
 
 N_ANALYSED = 2000
 N_BLOCKS = 32
@@ -57,29 +69,47 @@ def make_record(number: int, cell: tuple[str, int, str, str, str, int], rng: np.
     metrics = tuple(
         MetricRow(
             task=task, metric=metric, value=value, stderr=0.01, dense_value=0.7, dense_stderr=0.01, n_items=N_ITEMS,
-            item_set=f"{task:16}", version="1.0", higher_is_better=metric != "log_perplexity",
+            item_set=f"{task:16}", version="1.0", higher_is_better=metric != "log_perplexity", chance=None,
+            **METRICS[metric],
         )
         for task, metric, value in scores
     )  # fmt: skip
     trace = tuple(
         {"evaluations": i, "n_removed": budget, "loss": 2.0 - i / 99, "removed": list(removed)} for i in range(20)
     )
-    settings = {"name": search, "seed": None, "protect_first": 0, "protect_last": 0}
+    facts = search_facts(search)
     draw = f"{dataset}/seed {seed}/{model}"
     return RunRecord(
-        schema_version=SCHEMA_VERSION, run_id=f"{number:016x}",
-        identity={"search": settings, "budget": budget, "eval": {"limit": None}},
-        model=model, model_path=f"owner/{model}", model_revision="0" * 40, n_blocks=N_BLOCKS, calib_dataset=dataset,
-        calib_config="", calib_samples=64, calib_seq_len=2048, calib_tokens=131072, calib_seed=seed,
-        calib_sample_id=draw, calib_token_hash="0" * 16, draw_id=draw, objective=objective, unit="nat/token",
-        search=search, search_seed=None, budget=budget, budget_frac=budget / N_BLOCKS, is_dense=False,
-        status="done", subset=bits, subset_hash=bits, removed=removed, calib_value=2.0, calib_stderr=0.1,
-        calib_value_dense=1.8, trace=trace,
-        n_evals=203, racing=False, calib_accuracy=None, calib_accuracy_dense=None, metrics=metrics, accuracy=accuracy,
-        accuracy_dense=0.7, efficiency={"parameters": 1.0}, warnings=(),
-        stores={"downstream": model, "evaluations": "none", "samples": "none"},
-        measured={"seconds": {"search": 1.0}, "evaluations": {"block_calls": 9}, "peak_memory_bytes": 1},
-        environment={"device": "GPU", "python": "3.11"},
+        schema_version=SCHEMA_VERSION,
+        run_id=f"{number:016x}",
+        status="done",
+        identity={
+            "model": {"name": model, "revision": "0" * 40, "dtype": "bfloat16"},
+            "calib": {"name": dataset, "n_samples": 64, "seq_len": 2048, "seed": seed, "repository": "owner/data"},
+            "objective": {"name": objective, "version": 1},
+            "search": {"name": search, "seed": None, "protect_first": 0, "protect_last": 0},
+            "budget": budget,
+            "eval": {"tasks": TASKS, "limit": None, "corpora": CORPORA, "windows": None},
+        },
+        factors=Factors(
+            model=model, budget=budget, calib_dataset=dataset, objective=objective, calib_samples=64,
+            calib_seq_len=2048, search=search, treatment="none", calib_seed=seed, search_seed=None,
+        ),
+        draw=Draw(sample_id=draw, token_hash="0" * 16, draw_id=draw, n_tokens=131072),
+        removal=Removal(
+            n_blocks=N_BLOCKS, subset=bits, order=removed, unit="nat/token", loss=2.0, stderr=0.1, dense_loss=1.8,
+            accuracy=None, dense_accuracy=None, trace=trace, racing=False,
+            search=SearchFacts(**{**facts, "guarantees": tuple(facts["guarantees"])}),
+        ),
+        scores=Scores(metrics=metrics, accuracy=accuracy, dense_accuracy=0.7),
+        cost=Cost(
+            n_evals=203, evaluations={"block_calls": 9}, seconds={"search": 1.0}, peak_memory_bytes=1,
+        ),
+        provenance=Provenance(
+            model_path=f"owner/{model}", model_revision="0" * 40, warnings=(), written_at="now",
+            stores={"downstream": f"{model}/{number:016x}.json", "evaluations": "none", "samples": "none"},
+            environment={"device": "GPU", "python": "3.11"},
+        ),
     )  # fmt: skip
 
 

@@ -30,9 +30,11 @@ def write_answers(folder: Path) -> None:
     rng = np.random.default_rng(1)
     for run in load(folder).runs.itertuples():
         n_correct = round(run.accuracy / 100 * N_ITEMS)
-        rows = ("".join(str(int(hit)) for hit in rng.permutation(N_ITEMS) < n_correct) for _ in TASKS)
-        scores = {task: {"metrics": {"acc": {"correct": row}}} for task, row in zip(TASKS, rows, strict=True)}
-        path = folder / "downstream" / run.downstream_folder / f"{run.subset}.json"
+        scores = {
+            task: [{"task": task, "metric": "acc", "item_set": f"{task:16}", "items": items.astype(int).tolist()}]
+            for task, items in ((task, rng.permutation(N_ITEMS) < n_correct) for task in TASKS)
+        }
+        path = folder / "downstream" / run.scores_file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(scores))
 

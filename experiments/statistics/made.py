@@ -8,8 +8,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from deprune.analysis.read.results import CATEGORIES, DTYPES, Results
+from deprune.analysis.design import factors_of
+from deprune.analysis.read.published import with_search_facts
+from deprune.analysis.read.results import Results, typed
 from deprune.analysis.variance.factor_grid import Grid
+from deprune.record.legacy import METRICS
 
 LEVELS: dict[str, Sequence[object]] = {
     "model": ("m0", "m1", "m2"),
@@ -35,13 +38,13 @@ def make_runs(
     frame["calib_config"] = [" ".join(map(str, row)) for row in frame[parts].to_numpy()]
     frame = frame.assign(
         run_id=[f"r{i}" for i in range(len(frame))], search_seed=pd.NA, is_dense=False, status="done", unit="nat/token",
-        device="CPU", eval_limit=pd.NA, model_revision="1", subset=pd.NA, subset_hash=pd.NA, calib_value=np.nan,
+        device="CPU", model_revision="1", subset=pd.NA, subset_hash=pd.NA, calib_value=np.nan,
         calib_value_dense=0.0, accuracy=np.nan, n_blocks=32,
     )  # fmt: skip
-    frame = frame.astype({k: v for k, v in DTYPES.items() if k in frame}).set_index("run_id")
-    for name in CATEGORIES:
-        known = [level for level in levels.get(name, ()) if level in set(frame[name])]
-        frame[name] = pd.Categorical(frame[name], known or sorted(set(frame[name])))
+    frame = typed(with_search_facts(frame).set_index("run_id"))
+    for name in factors_of(frame):
+        if isinstance(frame[name].dtype, pd.CategoricalDtype):
+            frame[name] = frame[name].cat.set_categories([level for level in levels[name] if level in set(frame[name])])
     return frame
 
 
@@ -51,6 +54,7 @@ def make_results(runs: pd.DataFrame, accuracy: np.ndarray) -> Results:
         {
             "run_id": runs.index, "model": runs["model"].to_numpy(), "task": "task", "metric": "acc",
             "value": accuracy / 100, "stderr": 0.01, "dense_value": 1.0, "n_items": 100, "item_set": "i",
+            "chance": np.nan, "higher_is_better": True, **METRICS["acc"],
         }
     )  # fmt: skip
     return Results(runs=runs.assign(accuracy=accuracy), scores=scores, excluded={})

@@ -193,7 +193,7 @@ def _once(scenario: Scenario, rng: np.random.Generator) -> dict[str, object]:
     panel, answers, truth = simulate(scenario, rng)
     point, items = estimate(panel), None
     if answers is not None:
-        items = item_noise(panel, {"task": answers})
+        items = item_noise(panel, {"task": answers}, 100.0)
         point = replace(point, products=point.products - items.products, seed=point.seed - items.seed)
     centre, resamples = resample(panel, point, N_RESAMPLES, rng, items)
     resampled = Resampled(np.append(point.terms, point.seed), centre, resamples, point.degrees)

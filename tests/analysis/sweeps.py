@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from deprune.record.legacy import METRICS
 from deprune.record.schema import MetricRow
 from deprune.record.store import ResultStore
 from tests.test_record import make_record
@@ -81,18 +82,17 @@ def _record(run_id: str, at: Mapping[str, Any], effect: np.ndarray, truth: Truth
     share = DENSE["accuracy"] - damage - 0.02 * effect[-1]
     draw = "/".join(map(str, key))
     tasks = (("two_hop", 0.0), ("arithmetic", 0.01))
+    searches = list(LEVELS["search"])
     return make_record(
-        run_id=run_id, n_blocks=N_BLOCKS, model_revision="1",
+        run_id=run_id, n_blocks=N_BLOCKS,
         identity={"search": {"name": at["search"], "protect_first": 0, "protect_last": 0}, "eval": {"limit": None}},
-        calib_config="made", calib_samples=64, calib_seq_len=128, calib_tokens=8192, unit="nat/token",
-        calib_sample_id=draw, draw_id=draw, search_seed=None, budget_frac=at["budget"] / N_BLOCKS, is_dense=False,
-        status="done", subset=subset, subset_hash=subset, removed=tuple(removed), calib_value_dense=DENSE["loss"],
-        calib_value=DENSE["loss"] + damage + 0.02 * effect[0], accuracy=share, accuracy_dense=DENSE["accuracy"],
-        n_evals=10 ** (1 + list(LEVELS["search"]).index(at["search"])) if at["search"] in LEVELS["search"] else 5,
+        calib_samples=64, calib_seq_len=128, calib_tokens=8192, calib_sample_id=draw, draw_id=draw, subset=subset,
+        calib_value_dense=DENSE["loss"], calib_value=DENSE["loss"] + damage + 0.02 * effect[0], accuracy=share,
+        accuracy_dense=DENSE["accuracy"],
+        n_evals=10 ** (1 + searches.index(at["search"])) if at["search"] in searches else 5,
         metrics=(*(_row(task, "acc", share + shift, DENSE["accuracy"]) for task, shift in tasks),
                  _row("held_out", "log_perplexity", perplexity, DENSE["perplexity"])),
-        measured={"seconds": {"search": 1.0}, "evaluations": {"block_calls": 10}, "peak_memory_bytes": 1},
-        environment={"device": "CPU"}, warnings=(), stores={"evaluations": "made", "samples": "made"}, **at,
+        **{"removal.order": tuple(removed)}, **at,
     )  # fmt: skip
 
 
@@ -100,5 +100,5 @@ def _row(task: str, metric: str, value: float, dense: float) -> MetricRow:
     stderr = math.sqrt(abs(value * (1 - value)) / 500) if metric == "acc" else 0.01
     return MetricRow(
         task=task, metric=metric, value=value, stderr=stderr, dense_value=dense, dense_stderr=0.01, n_items=500,
-        item_set="i", version="1", higher_is_better=metric == "acc",
+        item_set="i", version="1", higher_is_better=metric == "acc", chance=None, **METRICS[metric],
     )  # fmt: skip

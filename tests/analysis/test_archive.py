@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from deprune.analysis import decompose, load
 from deprune.analysis.read.parquet import pack, unpack
 from deprune.core.errors import DataError
 from deprune.record.store import ResultStore
-from tests.conftest import Command
+from tests.conftest import ROOT, Command
 
 SWEEP = [
     "-m", "calib=facts,narratives", "calib.seed=0,1", "search=oneshot,greedy", "budget=2", "calib.n_samples=4",
@@ -39,7 +41,29 @@ def test_an_archive_is_the_folder_that_it_was_made_of(sweep_here: Command, run_h
     pd.testing.assert_frame_equal(*found)
     table = pd.read_parquet(archive)
     assert set(table["search"]) == {"oneshot", "greedy"}
-    assert table["metrics"][0][0]["task"] == "mini_one_hop"
+    assert json.loads(table["record"][0])["scores"]["metrics"][0]["task"] == "mini_one_hop"
+
+
+def test_an_archive_of_the_first_edition_is_read(tmp_path: Path) -> None:
+    """One column for each field of a record, and one file of scores for each model."""
+    old = pq.read_table(ROOT / "experiments" / "mini_study" / "records.parquet").slice(0, 20)
+    pq.write_table(old, tmp_path / "old.parquet")
+    results = load(tmp_path / "old.parquet", where={"objective": "nll"})
+    row = old.slice(0, 1).to_pylist()[0]
+    run = load(tmp_path / "old.parquet").runs.loc[row["run_id"]] if row["objective"] == "nll" else results.runs.iloc[0]
+    assert run["treatment"] == "none"
+    assert (tmp_path / "old.parquet").is_file()
+    unpack(tmp_path / "old.parquet", tmp_path / "folder")
+    pack(tmp_path / "folder", tmp_path / "new.parquet")
+    again = load(tmp_path / "new.parquet", where={"objective": "nll"})
+    pd.testing.assert_frame_equal(again.runs, results.runs)
+    pd.testing.assert_frame_equal(again.scores, results.scores)
+    unpack(tmp_path / "new.parquet", tmp_path / "again")
+    files = [
+        {p.relative_to(f): p.read_bytes() for p in f.glob("downstream/*/*")}
+        for f in (tmp_path / "folder", tmp_path / "again")
+    ]
+    assert files[0] == files[1] != {}
 
 
 def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:

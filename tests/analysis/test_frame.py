@@ -18,6 +18,7 @@ from deprune.analysis.read.failure_rates import rates_by_level
 from deprune.analysis.read.responses import LOG_PERPLEXITY_CAP, without_diverged
 from deprune.analysis.variance.decompose import Decomposition
 from deprune.core.errors import AnalysisError, DataError
+from deprune.record.legacy import METRICS
 from deprune.record.schema import FAILURE_SCHEMA_VERSION, FailureRecord, MetricRow
 from deprune.record.store import ResultStore
 from tests.test_record import make_record
@@ -26,23 +27,15 @@ MALICIOUS = "<script>alert('x')</script>'; DROP TABLE runs;--"
 
 
 def make(run_id: str, **changes: Any) -> Any:
-    defaults: dict[str, Any] = {
-        "identity": {"search": {"name": "greedy", "protect_first": 0, "protect_last": 0}, "eval": {"limit": 4}},
-        "model": "tiny", "n_blocks": 4, "budget": 2,
-        "is_dense": False, "status": "done", "subset": "0110", "subset_hash": run_id, "search": "greedy",
-        "calib_dataset": "c4", "objective": "nll", "calib_seed": 0, "search_seed": None, "calib_sample_id": "d0",
-        "calib_value": 2.0, "calib_value_dense": 1.5, "accuracy": 0.5,
-        "stores": {"downstream": "tiny", "evaluations": "tiny", "samples": "made"},
-        "environment": {"device": "CPU"}, "warnings": (), "metrics": (),
-        "measured": {"seconds": {"search": 2.0}, "evaluations": {"block_calls": 7}, "peak_memory_bytes": 1},
-    }  # fmt: skip
-    return make_record(run_id=run_id, **{**defaults, **changes})
+    identity = {"search": {"name": "greedy", "protect_first": 0, "protect_last": 0}, "eval": {"limit": 4}}
+    return make_record(run_id=run_id, **{"identity": identity, "metrics": (), **changes})
 
 
 def row(task: str, metric: str, value: float | None, **changes: Any) -> MetricRow:
     fields: dict[str, Any] = {
         "task": task, "metric": metric, "value": value, "stderr": 0.1, "dense_value": 0.9, "dense_stderr": 0.1,
-        "n_items": 4, "item_set": "i", "version": "1", "higher_is_better": metric == "acc",
+        "n_items": 4, "item_set": "i", "version": "1", "higher_is_better": metric == "acc", "chance": None,
+        **METRICS.get(metric, {}),
     }  # fmt: skip
     return MetricRow(**{**fields, **changes})
 
@@ -61,9 +54,15 @@ def write_grid(folder: Path, n_seeds: int = 2) -> None:
                         f"{dataset}-{search}-{seed}", calib_dataset=dataset, search=search, calib_seed=seed,
                         subset=subset, n_blocks=8, calib_sample_id=f"{dataset}/{seed}",
                         metrics=(row("task", "acc", correct.count("1") / 8),),
+                        stores={"evaluations": "none", "samples": "none", "downstream": f"tiny/{subset}.json"},
                     )
                 )  # fmt: skip
-                answers = {"task, first 4": {"metrics": {"acc": {"value": 0, "stderr": 0, "correct": correct}}}}
+                answers = {
+                    "task, first 4": {
+                        "item_set": "i",
+                        "metrics": {"acc": {"value": 0, "stderr": 0, "correct": correct}},
+                    }
+                }
                 path = folder / "downstream" / "tiny" / f"{subset}.json"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(json.dumps(answers))
@@ -97,7 +96,7 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
         "cut": text[: len(text) // 2],
         "old": json.dumps({**json.loads(text), "schema_version": 1}),
         "empty": "",
-        "odd": json.dumps({**json.loads(text), "metrics": [{"unknown": 1}]}),
+        "odd": json.dumps({**json.loads(text), "scores": [{"unknown": 1}]}),
     }.items():
         path = tmp_path / "runs" / name / "record.json"
         path.parent.mkdir()
@@ -106,8 +105,7 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
     store.put_failure(
         FailureRecord(
             schema_version=FAILURE_SCHEMA_VERSION, run_id="lost", exception="OutOfMemory", reason="no memory",
-            phase="search", log="log", model="tiny", calib_dataset="c4", calib_samples=4, calib_seq_len=8, calib_seed=0,
-            objective="nll", search="beam", search_seed=None, budget=2,
+            phase="search", log="log", identity={}, factors=make("lost", search="beam").factors,
         )
     )  # fmt: skip
     results = load(tmp_path)
@@ -124,7 +122,7 @@ def test_rates_at_every_level(tmp_path: Path) -> None:
     store = ResultStore(tmp_path)
     jobs = [("greedy", 2), ("greedy", 3), ("oneshot", 2), ("oneshot", 3), ("beam", 2), ("beam", 10), ("beam", 0)]
     for number, (search, budget) in enumerate(jobs):
-        store.put(make(f"r{number}", search=search, budget=budget, is_dense=budget == 0))
+        store.put(make(f"r{number}", search=search, budget=budget))
     text = json.loads(store.path("r0").read_text())
     store.path("r0").write_text(json.dumps({**text, "schema_version": 1}))
     store.path("r1").write_text("{")
@@ -139,7 +137,7 @@ def test_rates_at_every_level(tmp_path: Path) -> None:
     table = rates_by_level(results)
     assert table[["factor", "level", "jobs", "done", "failed", "stale"]].to_numpy().tolist() == [
         ["all", "", 9, 4, 3, 2], ["budget", "2", 4, 2, 1, 1], ["budget", "3", 1, 1, 0, 0], ["budget", "10", 1, 1, 0, 0],
-        ["search", "oneshot", 2, 2, 0, 0], ["search", "greedy", 1, 0, 0, 1], ["search", "beam", 3, 2, 1, 0],
+        ["search", "oneshot", 2, 2, 0, 0], ["search", "beam", 3, 2, 1, 0], ["search", "greedy", 1, 0, 0, 1],
     ]  # fmt: skip
     assert table.iloc[0][["failed_share", "stale_share"]].tolist() == [3 / 9, 2 / 9]
     assert len(results.failures) == results.excluded["failed"] == 4
@@ -216,7 +214,7 @@ def test_diverged_runs_are_outcomes(tmp_path: Path) -> None:
     assert chosen.values.tolist() == [3.0, LOG_PERPLEXITY_CAP, LOG_PERPLEXITY_CAP]
     table = rates_by_level(results).set_index("level")
     assert table["diverged_share"].to_dict() == {"": 2 / 3, "oneshot": 0.0, "greedy": 1.0}
-    assert without_diverged(results).runs.index.tolist() == ["r0"]
+    assert without_diverged(results, "log perplexity").runs.index.tolist() == ["r0"]
 
 
 def test_scores_on_other_items_are_refused(tmp_path: Path) -> None:
@@ -283,7 +281,7 @@ def test_items_need_a_complete_grid_and_an_accuracy(tmp_path: Path) -> None:
     results.runs["calib_value"] += [0.0, 1.0, 2.0, 3.0]
     with pytest.raises(AnalysisError, match="two calibration seeds or more"):
         decompose(results, "accuracy", over_items=True)
-    with pytest.raises(AnalysisError, match="accuracies only"):
+    with pytest.raises(AnalysisError, match="means over items only"):
         decompose(results, "calibration loss increase", over_items=True)
     with pytest.raises(AnalysisError, match="no response 'acuracy'; did you mean accuracy"):
         decompose(results, "acuracy")

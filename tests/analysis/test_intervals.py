@@ -56,7 +56,7 @@ def test_item_noise_is_the_bias_of_evaluating_on_few_items() -> None:
     for i in range(25):
         panel, answers, truth = simulate(scenario, np.random.default_rng([1, i]))
         assert answers is not None
-        noise = item_noise(panel, {"task": answers})
+        noise = item_noise(panel, {"task": answers}, 100.0)
         terms = cross_terms(panel.grid, panel.cube())
         both = (np.append(terms, 0.0), np.append(terms - panel.grid.by_term(np.diag(noise.products)), 0.0))
         for found, values in zip((raw, corrected), both, strict=True):
@@ -74,7 +74,10 @@ def test_copies_of_runs_leave_the_item_noise_as_it_is() -> None:
     again.index = "again " + again.index
     rows = pd.concat([panel.rows.assign(search_seed=0), again])
     twice = build_panel(rows, pd.Series(np.tile(panel.values, 2), index=rows.index, name="y"))
-    once, doubled = item_noise(panel, {"task": answers}), item_noise(twice, {"task": np.tile(answers, (2, 1))})
+    once, doubled = (
+        item_noise(panel, {"task": answers}, 100.0),
+        item_noise(twice, {"task": np.tile(answers, (2, 1))}, 100.0),
+    )
     assert len(twice.values) == 2 * len(panel.values)
     assert doubled.products == pytest.approx(once.products, abs=1e-12)
     assert doubled.seed == pytest.approx(once.seed)

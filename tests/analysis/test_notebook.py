@@ -12,6 +12,7 @@ from deprune.analysis import decompose, load
 from tests.conftest import PATIENCE, ROOT, Command
 
 NOTEBOOK = ROOT / "notebooks" / "variance_analysis.ipynb"
+PLAIN = ROOT / "notebooks" / "read_records.ipynb"
 
 
 def text_of(notebook: nbformat.NotebookNode) -> str:
@@ -46,3 +47,6 @@ def test_it_runs_on_another_sweep(sweep_here: Command, tmp_path: Path) -> None:
     assert str(found.ratio) in printed
     assert f"{found.headline.set_index('quantity').loc['V_C', 'variance']:.3f}" in printed
     assert "12 runs read; left out: nothing." in printed
+    plain = nbformat.read(PLAIN, as_version=4)
+    NotebookClient(plain, timeout=300, resources=resources).execute()
+    assert "mini_one_hop" in text_of(plain)

@@ -84,10 +84,10 @@ def test_nothing_varies() -> None:
 
 def test_repeated_runs_are_refused_and_what_differs_is_named() -> None:
     runs = make_runs(SMALL)
-    again = runs.assign(eval_limit=20)
+    again = runs.assign(model_revision="2")
     again.index = "again " + again.index
     both = pd.concat([runs, again])
-    with pytest.raises(AnalysisError, match="they differ in eval_limit"):
+    with pytest.raises(AnalysisError, match="they differ in model_revision"):
         build_panel(both, values_of(both))
 
 

@@ -22,6 +22,7 @@ from deprune.analysis.searches.ranks import (
     rank_correlation,
     variance_and_noise,
 )
+from deprune.record.legacy import METRICS
 
 small_ints = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=3, max_size=5)
 
@@ -92,7 +93,8 @@ def test_ranks_of_a_sweep_and_copies() -> None:
     subsets[1] = subsets[0]  # the second search copies the first
     accuracy[1], log_perplexity[1] = accuracy[0], log_perplexity[0]
     results = make_results(runs.assign(subset=subsets), accuracy)
-    held_out = results.scores.assign(metric="log_perplexity", task="wiki", value=log_perplexity)
+    measured = {**METRICS["log_perplexity"], "metric": "log_perplexity", "higher_is_better": False}
+    held_out = results.scores.assign(**measured, task="wiki", value=log_perplexity)
     results = type(results)(runs=results.runs, scores=pd.concat([results.scores, held_out]), excluded={})
     table = perplexity_against_accuracy(results)
     dropped = perplexity_against_accuracy(results, drop_copies=True)

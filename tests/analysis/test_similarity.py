@@ -21,7 +21,7 @@ def test_similarity_and_frequency_are_means_over_runs(tmp_path: Path) -> None:
     write_sweep(tmp_path, Truth(draw=1.0), {"calib_dataset": ("facts", "narratives"), "calib_seed": range(3)})
     results = load(tmp_path)
     runs = results.runs[(results.runs["model"] == "tiny_neox") & (results.runs["budget"] == 3)]
-    table = similarity(results, "tiny_neox", 3)
+    table = similarity(results, {"model": "tiny_neox", "budget": 3})
     floor = chance_jaccard(N_BLOCKS, 3)
     for (c1, s1), (c2, s2) in [(("facts", "ga"), ("facts", "ga")), (("facts", "ga"), ("narratives", "oneshot"))]:
         first = runs[(runs["calib_dataset"] == c1) & (runs["search"] == s1)]["subset"]

@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from deprune.analysis import design
 from deprune.analysis.figures.style import (
     INK,
     MAX_PANELS,
     QUIET,
     condition_name,
-    mark_of,
+    marks_of,
     name_axes,
     new_figure,
     offsets,
@@ -36,19 +37,20 @@ def interaction(values: pd.DataFrame, label: str) -> Figure:
         values: `model`, `budget`, `calibration`, `search`, `value` and `stderr` (over seeds; may be missing).
         label: Name and unit of the response.
     """
-    groups = list(values.groupby(["model", "budget"], observed=True))[:MAX_PANELS]
+    marks = marks_of(values)
+    groups = list(values.groupby(design.conditions(values), observed=True))[:MAX_PANELS]
     figure, axes = panels(len(groups), 2.3, sharey=False)
     names = list(dict.fromkeys(values["calibration"]))
     for ax, (key, group) in zip(axes, groups, strict=True):
         for i, (search, rows) in enumerate(group.groupby("search", observed=True)):
-            colour, marker = mark_of(str(search))
+            colour, marker = marks[str(search)]
             x = np.array([names.index(c) for c in rows["calibration"]]) + 0.05 * (i - 3)
             ax.errorbar(x, rows["value"], rows["stderr"].fillna(0), color=colour, marker=marker, elinewidth=0.8)
         ax.set_title(condition_name(key))
         ax.set_xticks(range(len(names)), [short(n, 16) for n in names], rotation=30, ha="right", fontsize=7)
         ax.margins(x=0.08)
     name_axes(axes, "calibration", label)
-    search_legend(figure, searches_of(values))
+    search_legend(figure, values)
     return figure
 
 
@@ -65,33 +67,23 @@ def search_spread(values: pd.DataFrame, spread: pd.DataFrame, label: str) -> Fig
     figure, axes = new_figure(1.3 + 0.3 * len(shown))
     ax = axes[0, 0]
     shifts = dict(zip(searches_of(values), offsets(len(searches_of(values)), 0.44), strict=True))
-    keyed = values.groupby(["model", "budget", "calib_config"], observed=True)
+    within, marks = design.configurations(values), marks_of(values)
+    keyed = values.groupby(within, observed=True)
     for i, row in shown.iterrows():
         ax.plot([row["low"], row["high"]], [i, i], color=QUIET, lw=1, zorder=1)
         ax.plot(row["mean"], i, marker="|", ms=14, color=INK, zorder=2)
-        for search, part in keyed.get_group((row["model"], row["budget"], row["calib_config"])).groupby(
-            "search", observed=True
-        ):
-            colour, marker = mark_of(str(search))
-            ax.plot(
-                part["value"].mean(),
-                i + shifts[str(search)],
-                marker=marker,
-                color=colour,
-                mec=INK,
-                mew=0.4,
-                alpha=0.9,
-                zorder=3,
-            )
+        for search, part in keyed.get_group(tuple(row[within])).groupby("search", observed=True):
+            marks[str(search)].draw(ax, part["value"].mean(), i + shifts[str(search)], alpha=0.9, zorder=3)
         noise = row["variance_without_noise"]
         corrected = "" if math.isnan(noise) else f" ({noise:.3g})"
         ax.annotate(f"{row['variance']:.3g}{corrected}", (1.01, i), xycoords=("axes fraction", "data"), va="center",
                     fontsize=7)  # fmt: skip
     ax.annotate("σ² (without noise)", (1.01, -0.9), xycoords=("axes fraction", "data"), va="center", fontsize=7)
-    names = [f"{short(r.model, 18)}, k = {r.budget}, {short(r.calib_config, 24)}" for r in shown.itertuples()]
+    keys = shown[within].itertuples(index=False, name=None)
+    names = [", ".join([f"{short(key[0], 18)}, k = {key[1]}", *(short(k, 24) for k in key[2:])]) for key in keys]
     ax.set_yticks(range(len(shown)), names, fontsize=7)
     ax.set(xlabel=label, ylim=(len(shown) - 0.5, -0.7))
-    search_legend(figure, searches_of(values), lw=0)
+    search_legend(figure, values, lw=0)
     return figure
 
 
@@ -104,7 +96,8 @@ def quality_cost(table: pd.DataFrame, label: str, *, higher_is_better: bool) -> 
         label: Name and unit of the response.
         higher_is_better: Whether it is.
     """
-    groups = list(table.groupby(["model", "budget", "calib_config"], observed=True))[:MAX_PANELS]
+    marks = marks_of(table)
+    groups = list(table.groupby(design.configurations(table), observed=True))[:MAX_PANELS]
     figure, axes = panels(len(groups), 2.2)
     for ax, (key, group) in zip(axes, groups, strict=True):
         front = group[group["on_front"]].sort_values("cost")
@@ -116,16 +109,7 @@ def quality_cost(table: pd.DataFrame, label: str, *, higher_is_better: bool) -> 
             x_band, y_band = np.append(x, group["cost"].max()), np.append(y, y[-1])
             ax.fill_between(x_band, y_band, y_band + worse, step="post", color=QUIET, alpha=0.25, lw=0)
         for row in group.to_dict("records"):
-            colour, marker = mark_of(str(row["search"]))
-            ax.plot(
-                row["cost"],
-                row["value"],
-                marker=marker,
-                color=colour,
-                mec=INK,
-                mew=1.2 if row["on_front"] else 0.4,
-                lw=0,
-            )
+            marks[row["search"]].draw(ax, row["cost"], row["value"], mew=1.2 if row["on_front"] else 0.4)
         if (group["cost"] > 0).all():
             ax.set_xscale("log")
             plain_log_ticks(ax.xaxis)
@@ -133,7 +117,7 @@ def quality_cost(table: pd.DataFrame, label: str, *, higher_is_better: bool) -> 
         ax.margins(0.12)
     cost = {"n_evals": "losses asked for", "block_calls": "block calls", "search_seconds": "seconds of search"}
     name_axes(axes, cost[str(table["cost_unit"].iloc[0])], label)
-    search_legend(figure, searches_of(table), lw=0)
+    search_legend(figure, table, lw=0)
     return figure
 
 
@@ -144,14 +128,14 @@ def optimality(gaps: pd.DataFrame) -> Figure:
     Args:
         gaps: As `optimality_gaps` returns it.
     """
-    searches = list(gaps.groupby("search")["gap"].mean().sort_values().index)
+    marks = marks_of(gaps)
+    searches = list(gaps.groupby(gaps["search"].astype(str))["gap"].mean().sort_values().index)
     figure, axes = new_figure(1.1 + 0.28 * len(searches))
     ax = axes[0, 0]
     for i, search in enumerate(searches):
         values = np.sort(gaps.loc[gaps["search"] == search, "gap"].to_numpy(float))
-        colour, marker = mark_of(str(search))
         jitter = 0.22 * np.sin(2.4 * np.arange(len(values)))
-        ax.plot(values, i + jitter, marker=marker, color=colour, lw=0, alpha=0.6, mec=INK, mew=0.3, ms=4)
+        marks[search].draw(ax, values, i + jitter, alpha=0.6, mew=0.3, ms=4)
         ax.plot(values.mean(), i, marker="|", color=INK, ms=14, mew=1.6)
     ax.axvline(0, color=INK, lw=0.8)
     ax.axvline(1, color=QUIET, lw=0.8, ls="--")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import groupby, pairwise
 
 import numpy as np
@@ -10,8 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from deprune.analysis import design
 from deprune.analysis.figures.shares import PARTS
-from deprune.analysis.figures.style import INK, QUIET, new_figure, short, styled
+from deprune.analysis.figures.style import INK, QUIET, condition_name, new_figure, short, styled
 
 FREQUENCY = "Greys"
 SIMILARITY = "viridis"  # its lightness rises evenly, so it reads in grey
@@ -25,13 +27,13 @@ def removal_patterns(frequency: pd.DataFrame, model: str) -> Figure:
         frequency: As `removal_frequency` returns it.
         model: For the title.
     """
-    budgets = sorted(frequency["budget"].unique())
-    tables = [_pattern_table(frequency[frequency["budget"] == budget]) for budget in budgets]
+    groups = list(frequency.groupby(design.conditions(frequency), observed=True))
+    tables = [_pattern_table(group) for _, group in groups]
     height = max(2.6, 1.2 + 0.15 * max(map(len, tables)))  # the label of the colours is as long as that
-    figure, axes = new_figure(height, 1, len(budgets))
-    for ax, table, budget in zip(axes[0], tables, budgets, strict=True):
+    figure, axes = new_figure(height, 1, len(groups))
+    for ax, table, (key, _) in zip(axes[0], tables, groups, strict=True):
         image = ax.imshow(table, cmap=FREQUENCY, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
-        ax.set_title(f"{short(model)}, {budget} blocks removed")
+        ax.set_title(", ".join([f"{short(model)}, {key[0]} blocks removed", *map(str, key[1:])]))
         _label_rows(ax, table.index, with_groups=ax is axes[0, 0])
         ax.set_xlabel("block")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -90,13 +92,12 @@ def block_shares(by_block: pd.DataFrame, model: str) -> Figure:
 
 
 @styled
-def consensus_matrix(similarity: pd.DataFrame, model: str, budget: int) -> Figure:
+def consensus_matrix(similarity: pd.DataFrame, condition: Iterable[object]) -> Figure:
     """Draws how alike the patterns of every two (calibration, search) are; calibrations stand together.
 
     Args:
         similarity: As `deprune.analysis.patterns.similarity.similarity` returns it.
-        model: For the title.
-        budget: For the title.
+        condition: Model, budget and what else is held fixed, for the title.
     """
     n = len(similarity)
     figure, axes = new_figure(min(1.8 + 0.16 * n, 6.6))
@@ -120,7 +121,7 @@ def consensus_matrix(similarity: pd.DataFrame, model: str, budget: int) -> Figur
     searches = similarity.index.get_level_values(1)
     ax.set_yticks(range(n), [short(s, 18) for s in searches], fontsize=7)
     ax.set_xticks(middles, [short(name, 18) for name in names], rotation=20, ha="right", fontsize=7)
-    ax.set_title(f"{short(model)}, k = {budget}")
+    ax.set_title(condition_name(condition))
     ax.set(xlabel="calibration (searches in the order of the rows)", ylabel="search, by calibration")
     ax.spines[:].set_color(QUIET)
     return figure

@@ -7,8 +7,9 @@ lightness tell them apart in grey.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import wraps
+from itertools import cycle
 from textwrap import wrap
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
-from deprune.analysis.read.results import SEARCHES
+from deprune.analysis import design
 from deprune.analysis.types import Array
 
 CALIBRATION, SEARCH, BOTH, SEED, CONDITION = "#0072B2", "#E69F00", "#CC79A7", "#FFFFFF", "#D9D9D9"
@@ -41,8 +42,6 @@ RC: dict[Any, Any] = {
     "text.parse_math": False,  # a dollar sign in the name of a model is a dollar sign
 }  # fmt: skip
 
-_STUDY = ("oneshot", "greedy", "beam", "ga", "bo", "cbo", "fast_block_select")
-_ORDER = (*_STUDY, *(search for search in SEARCHES if search not in _STUDY))
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h", "p", "d", "8", "H")
 
@@ -53,12 +52,16 @@ class Mark(NamedTuple):
     colour: str
     marker: str
 
+    def draw(self, ax: Axes, x: Any, y: Any, **options: Any) -> None:
+        """Draws points that are not joined."""
+        style = {"lw": 0, "mec": INK, "mew": 0.4, **options}
+        ax.plot(x, y, marker=self.marker, color=self.colour, **style)
 
-def mark_of(search: str) -> Mark:
-    """Returns the colour and marker of a search: the same in every figure, whatever else was run."""
-    name = search.split(" ", maxsplit=1)[0]
-    rank = _ORDER.index(name) if name in _ORDER else len(_ORDER) + sum(search.encode())
-    return Mark(_COLOURS[rank % len(_COLOURS)], _MARKERS[rank % len(_MARKERS)])
+
+def marks_of(table: pd.DataFrame) -> dict[str, Mark]:
+    """Returns how each search is drawn: the same in all figures of tables that come from the same runs."""
+    pairs = zip(cycle(_COLOURS), cycle(_MARKERS), strict=False)
+    return {search: Mark(*pair) for search, pair in zip(_declared(table), pairs, strict=False)}
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
@@ -96,7 +99,7 @@ def short(text: object, length: int = MAX_LABEL) -> str:
 
 
 def condition_name(parts: Iterable[object]) -> str:
-    """Returns the label of a model, budget and perhaps a calibration configuration."""
+    """Returns the label of a model, a budget, and what else there is to a condition and its calibration."""
     model, budget, *rest = parts
     return "\n".join([f"{short(model)}, k = {budget}", *map(short, rest)])
 
@@ -124,14 +127,21 @@ def offsets(n: int, width: float) -> Array:
 
 def searches_of(table: pd.DataFrame) -> list[str]:
     """Returns the searches of a table in their order."""
-    column, used = table["search"], set(table["search"])
-    order = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else sorted(used)
-    return [str(search) for search in order if search in used]
+    used = set(table[design.SEARCH])
+    return [search for search in _declared(table) if search in used]
 
 
-def search_legend(figure: Figure, searches: Sequence[str], **line: Any) -> None:
-    """Adds one legend of searches below the figure."""
+def _declared(table: pd.DataFrame) -> list[str]:
+    """Returns the searches of a table and those that it could have, in their order."""
+    column = table[design.SEARCH]
+    return list(column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else sorted(set(column)))
+
+
+def search_legend(figure: Figure, table: pd.DataFrame, **line: Any) -> None:
+    """Adds one legend of a table's searches below the figure."""
+    marks = marks_of(table)
     handles = [
-        Line2D([], [], color=mark_of(s).colour, marker=mark_of(s).marker, label=short(s), **line) for s in searches
+        Line2D([], [], color=marks[s].colour, marker=marks[s].marker, label=short(s), **line)
+        for s in searches_of(table)
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 7), handlelength=1.6)

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from deprune.analysis import design
 from deprune.analysis.patterns.masks import masks_of
 from deprune.analysis.read.results import Results
 from deprune.analysis.types import Array, Generator
-from deprune.analysis.variance.panel import CALIBRATION
 from deprune.analysis.variance.permute import orders_of
 
 N_SHIFTS = 200
@@ -17,11 +17,11 @@ N_PERMUTATIONS = 999
 
 
 def consensus(results: Results) -> pd.DataFrame:
-    """Returns how alike patterns are: the mean Jaccard similarity of pairs of runs of one model and budget.
+    """Returns how alike patterns are: the mean Jaccard similarity of pairs of runs of one condition.
 
     Returns:
-        One row per model, budget and kind of pair: `within calibration` (one draw, other searches), `within
-        search` (one search, other configurations), `within configuration` (one search, another seed: the
+        One row per condition (model and budget) and kind of pair: `within calibration` (one draw, other searches),
+        `within search` (one search, other configurations), `within configuration` (one search, another seed: the
         ceiling), and `difference`, the first minus the second. `jaccard` with `low` and `high` (jackknife over
         whole draws), `chance` for random sets of that size, `chance_removable` for sets of blocks that some
         run removed, `chance_shifted` for the same patterns shifted around, `corrected` = (jaccard − chance) /
@@ -30,9 +30,10 @@ def consensus(results: Results) -> pd.DataFrame:
     """
     runs = results.runs[~results.runs["is_dense"] & results.runs["subset"].notna()]
     rows = []
-    for (model, budget), group in runs.groupby(["model", "budget"], observed=True):
-        masks = masks_of(group).to_numpy()
-        rows += [{"model": model, "budget": budget, **row} for row in _consensus_rows(group, masks)]
+    within = design.conditions(runs)
+    for key, group in runs.groupby(within, observed=True):
+        condition = dict(zip(within, key, strict=True))
+        rows += [condition | row for row in _consensus_rows(group, masks_of(group).to_numpy())]
     return pd.DataFrame(rows)
 
 
@@ -40,13 +41,13 @@ def _consensus_rows(runs: pd.DataFrame, masks: Array) -> list[dict[str, object]]
     shared = masks @ masks.T
     size = int(masks[0].sum())
     jaccard = shared / (2 * size - shared)
-    same = {name: _same(runs[name]) for name in ("calib_config", "search", "calib_seed")}
-    draws = pd.factorize(runs["calib_sample_id"].fillna(runs["draw_id"]), use_na_sentinel=False)[0]
+    configuration, search, seed = (_same(runs[f]) for f in (design.CONFIGURATION, design.SEARCH, design.SEED))
+    draws = pd.factorize(design.draws_of(runs), use_na_sentinel=False)[0]
     upper = np.triu(np.ones_like(jaccard, dtype=bool), 1)
     kinds = {
-        "within calibration": upper & same["calib_config"] & same["calib_seed"] & ~same["search"],
-        "within search": upper & same["search"] & ~same["calib_config"],
-        "within configuration": upper & same["calib_config"] & same["search"] & ~same["calib_seed"],
+        "within calibration": upper & configuration & seed & ~search,
+        "within search": upper & search & ~configuration,
+        "within configuration": upper & configuration & search & ~seed,
     }
     chance = {
         "chance": chance_jaccard(masks.shape[1], size),
@@ -77,22 +78,23 @@ def _exchange_p(jaccard: Array, runs: pd.DataFrame, draws: Array, rng: Generator
 
     Args:
         jaccard: `(n_runs, n_runs)`.
-        runs: Runs of one model and budget.
+        runs: Runs of one condition.
         draws: Draw of each run.
         rng: Source of the exchanges.
 
     Returns:
         p; NaN where no draws of different configurations can be exchanged.
     """
-    levels = {f: pd.factorize(runs[f], use_na_sentinel=False)[0] for f in CALIBRATION}
-    inside = [f for f in CALIBRATION if pd.Series(levels[f]).groupby(draws).nunique().max() > 1]
+    calibration = design.factors_of(runs, design.Role.CALIBRATION)
+    levels = {f: pd.factorize(runs[f], use_na_sentinel=False)[0] for f in calibration}
+    inside = [f for f in calibration if pd.Series(levels[f]).groupby(draws).nunique().max() > 1]
     inner = _codes([levels[f] for f in inside], len(draws))
     firsts = np.unique(draws, return_index=True)[1]
-    outer = _codes([levels[f] for f in CALIBRATION if f not in inside], len(draws))[firsts]
+    outer = _codes([levels[f] for f in calibration if f not in inside], len(draws))[firsts]
     if len(np.unique(outer)) in (1, len(outer)):
         return np.nan
     units = np.eye(len(outer))[draws]
-    same_search = _same(runs["search"])
+    same_search = _same(runs[design.SEARCH])
     np.fill_diagonal(same_search, False)
     same_inside = same_search & (inner[:, None] == inner)
     # By pairs of draws: what counts only where their configurations differ, and what always does.
@@ -166,22 +168,24 @@ def dispersion(results: Results) -> pd.DataFrame:
     A share of PERMANOVA may come from either; this is the statement on scatter alone.
 
     Returns:
-        `model`, `budget`, `factor`, `level`, the mean symmetric difference [blocks] of two runs at that level,
-        `low` and `high` (jackknife over whole draws), and the number of `distinct` patterns among `runs`.
+        The condition (`model`, `budget`), `factor`, `level`, the mean symmetric difference [blocks] of two runs at
+        that level, `low` and `high` (jackknife over whole draws), and the number of `distinct` patterns among `runs`.
     """
     runs = results.runs[~results.runs["is_dense"] & results.runs["subset"].notna()]
     rows = []
-    for (model, budget), group in runs.groupby(["model", "budget"], observed=True):
-        for factor in ("objective", "calib_dataset", "search"):
+    within = design.conditions(runs)
+    kinds = [part.name for part in design.label_parts(runs) if not part.tag]
+    for key, group in runs.groupby(within, observed=True):
+        for factor in (*kinds, design.SEARCH):
             for level, part in group.groupby(factor, observed=True):
                 masks = masks_of(part).to_numpy()
                 pairs = np.triu(np.ones((len(part), len(part)), dtype=bool), 1)
                 if not pairs.any() or group[factor].nunique() < 2:
                     continue
                 distance = 2 * (masks[0].sum() - masks @ masks.T)
-                draws = pd.factorize(part["calib_sample_id"].fillna(part["draw_id"]), use_na_sentinel=False)[0]
+                draws = pd.factorize(design.draws_of(part), use_na_sentinel=False)[0]
                 value, low, high = _jackknife(distance, [(pairs, 1.0)], draws)
                 counts = {"distinct": part["subset"].nunique(), "runs": len(part)}
-                row = {"model": model, "budget": budget, "factor": factor, "level": level}
+                row = dict(zip(within, key, strict=True)) | {"factor": factor, "level": level}
                 rows.append(row | {"difference": value, "low": low, "high": high} | counts)
     return pd.DataFrame(rows)

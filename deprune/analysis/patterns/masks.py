@@ -13,20 +13,11 @@ import numpy as np
 import pandas as pd
 
 from deprune.analysis.read.results import Results
-from deprune.analysis.variance.decompose import N_PERMUTATIONS
+from deprune.analysis.variance.decompose import tables
 from deprune.analysis.variance.estimators import estimate
-from deprune.analysis.variance.headline import (
-    Ratio,
-    Resampled,
-    component_table,
-    factor_table,
-    headline_table,
-    quantities,
-    ratio,
-)
+from deprune.analysis.variance.headline import Ratio, quantities
 from deprune.analysis.variance.intervals import resample
 from deprune.analysis.variance.panel import Panel, build_panel
-from deprune.analysis.variance.permute import permutation_tests
 from deprune.core.errors import AnalysisError
 from deprune.core.suggestions import unknown_name
 
@@ -91,21 +82,16 @@ def decompose_patterns(results: Results, model: str, *, n_resamples: int = 500, 
     panel = _panel(results, model)
     rng = np.random.default_rng(seed)
     point = estimate(panel)
-    centre, resamples = resample(panel, point, n_resamples, rng)
-    resampled = Resampled(np.append(point.terms, point.seed), centre, resamples, point.degrees)
-    label = {"unit": "blocks", "estimator": point.estimator}
-    factors = factor_table(panel, resampled.point)
-    factors["switch_difference"] = factors.pop("switch_rms") ** 2
+    resampled = resample(panel, point, n_resamples, rng)
+    found = tables(panel, point, resampled, rng, {"unit": "blocks", "estimator": point.estimator})
+    factors = found.pop("factors")
+    factors.insert(5, "switch_difference", factors.pop("switch_rms") ** 2)
     notes = [f"{point.estimator}: {point.bias}."] if point.bias else []
     return Patterns(
         model=model,
-        headline=headline_table(panel, resampled).assign(**label),
-        ratio=ratio(panel, resampled),
-        tests=permutation_tests(panel, N_PERMUTATIONS, rng),
-        components=component_table(panel.grid, resampled).assign(**label),
-        factors=factors.assign(**label),
+        **found,
+        factors=factors,
         by_block=_by_block(panel).assign(estimator=point.estimator),
-        panel=panel,
         notes=(*panel.notes, *notes),
     )
 

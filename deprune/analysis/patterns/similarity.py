@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
+from deprune.analysis import design
 from deprune.analysis.patterns.consensus import chance_jaccard
 from deprune.analysis.patterns.masks import masks_of
 from deprune.analysis.read.results import Results
@@ -16,14 +19,12 @@ MAX_GROUPS = 6
 def calibration_groups(runs: pd.DataFrame) -> pd.Series:
     """Returns the calibration label of each run in figures: what differs between configurations.
 
-    Where there are many configurations, only objective and corpus are told apart.
+    Where there are many configurations, only those of other kinds, not of other sizes, are told apart.
     """
-    many = runs["calib_config"].nunique() > MAX_GROUPS
-    parts = {"objective": "", "calib_dataset": ""} | (
-        {} if many else {"calib_samples": "n = ", "calib_seq_len": "L = "}
-    )
-    varying = [name for name in parts if runs[name].nunique() > 1] or ["calib_dataset"]
-    labels = [parts[name] + runs[name].astype(str) for name in varying]
+    many = runs[design.CONFIGURATION].nunique() > MAX_GROUPS
+    parts = [part for part in design.label_parts(runs) if not (many and part.tag)]
+    varying = [part for part in parts if runs[part.name].nunique() > 1] or [p for p in parts if not p.tag][-1:]
+    labels = [(f"{part.tag} = " if part.tag else "") + runs[part.name].astype(str) for part in varying]
     return pd.concat(labels, axis=1).agg(" ".join, axis=1)
 
 
@@ -31,27 +32,31 @@ def removal_frequency(results: Results, model: str) -> pd.DataFrame:
     """Returns how often each block was removed.
 
     Returns:
-        One row per `budget`, `calibration`, `search` and `block`: `removed`, the share of runs without that
-        block, in which seeds are averaged.
+        One row per condition (such as `budget`), `calibration`, `search` and `block`: `removed`, the share of runs
+        without that block, in which seeds are averaged.
     """
-    runs = _with_subsets(results, model)
+    runs = _with_subsets(results.where({design.MODEL: model}))
     masks = masks_of(runs)
-    keys = [runs["budget"], calibration_groups(runs).rename("calibration"), runs["search"]]
+    within = [name for name in design.conditions(runs) if name != design.MODEL]
+    keys = [*(runs[name] for name in within), calibration_groups(runs).rename("calibration"), runs[design.SEARCH]]
     means = masks.groupby(keys, observed=True, sort=True).mean()
-    long = means.reset_index().melt(["budget", "calibration", "search"], var_name="block", value_name="removed")
+    long = means.reset_index().melt([*within, "calibration", "search"], var_name="block", value_name="removed")
     return long.astype({"block": int})
 
 
-def similarity(results: Results, model: str, budget: int) -> pd.DataFrame:
+def similarity(results: Results, at: Mapping[str, object]) -> pd.DataFrame:
     """Returns the mean chance-corrected Jaccard similarity of the patterns of every two (calibration, search).
+
+    Args:
+        results: The runs.
+        at: The condition: a model, a budget, and what else is held fixed.
 
     A run is never compared with itself, so that the diagonal is what another seed changes: the ceiling.
 
     Returns:
         A square table with `calibration` and `search` on both axes; 1 is identical, 0 is chance.
     """
-    runs = _with_subsets(results, model)
-    runs = runs[runs["budget"] == budget]
+    runs = _with_subsets(results.where(at))
     masks = masks_of(runs).to_numpy()
     n_blocks, size = masks.shape[1], int(masks[0].sum())
     shared = masks @ masks.T
@@ -71,6 +76,6 @@ def similarity(results: Results, model: str, budget: int) -> pd.DataFrame:
     return pd.DataFrame(means, index=kinds, columns=kinds)
 
 
-def _with_subsets(results: Results, model: str) -> pd.DataFrame:
+def _with_subsets(results: Results) -> pd.DataFrame:
     runs = results.runs
-    return runs[~runs["is_dense"] & runs["subset"].notna() & (runs["model"] == model)]
+    return runs[~runs["is_dense"] & runs["subset"].notna()]

@@ -6,9 +6,11 @@ from collections import Counter
 
 import pandas as pd
 
-from deprune.analysis.read.records import DUPLICATE, FACTORS
+from deprune.analysis import design
+from deprune.analysis.read.records import DUPLICATE
 from deprune.analysis.read.responses import response, response_names
-from deprune.analysis.read.results import Results, ordered_levels
+from deprune.analysis.read.results import Results
+from deprune.record.schema import LOG_PERPLEXITY
 
 KINDS = ("done", "failed", "stale", "diverged")
 
@@ -23,11 +25,11 @@ def rates_by_level(results: Results) -> pd.DataFrame:
         cannot be used: damaged, of another version, not done), and `diverged` among those done; `failed_share`,
         `stale_share` of jobs and `diverged_share` of those done. What does not say its level counts in all only.
     """
-    frames = _jobs(results)
+    frames, none = _jobs(results), pd.Series(dtype=object)
     rows = [_row("all", "", {kind: len(frame) for kind, frame in frames.items()})]
-    for factor in FACTORS:
-        counts = {kind: Counter(frame[factor].dropna().map(str)) for kind, frame in frames.items()}
-        levels = _sorted(factor, {level for of_kind in counts.values() for level in of_kind})
+    for factor in design.factors_of(results.runs):
+        counts = {kind: Counter(frame.get(factor, none).dropna().map(str)) for kind, frame in frames.items()}
+        levels = _sorted(results.runs[factor], {level for of_kind in counts.values() for level in of_kind})
         if len(levels) > 1:
             rows += [_row(factor, level, {kind: counts[kind][level] for kind in KINDS}) for level in levels]
     return pd.DataFrame(rows)
@@ -36,8 +38,8 @@ def rates_by_level(results: Results) -> pd.DataFrame:
 def _jobs(results: Results) -> dict[str, pd.DataFrame]:
     done = results.runs[~results.runs["is_dense"]]
     diverged = done.iloc[:0]
-    if "log perplexity" in response_names(results):
-        diverged = done[response(results, "log perplexity").diverged[done.index]]
+    if LOG_PERPLEXITY in response_names(results):
+        diverged = done[response(results, LOG_PERPLEXITY).diverged[done.index]]
     stale = results.left_out[results.left_out["why"] != DUPLICATE]
     lost = (frame[frame["budget"].map(str) != "0"] for frame in (results.failures, stale))
     return dict(zip(KINDS, (done, *lost, diverged), strict=True))
@@ -50,7 +52,7 @@ def _row(factor: str, level: str, counts: dict[str, int]) -> dict[str, object]:
     return {"factor": factor, "level": level, "jobs": jobs, **counts, **shares}
 
 
-def _sorted(factor: str, levels: set[str]) -> list[str]:
-    if all(level.isdecimal() for level in levels):
-        return sorted(levels, key=int)
-    return ordered_levels(factor, levels)
+def _sorted(column: pd.Series, levels: set[str]) -> list[str]:
+    if not isinstance(column.dtype, pd.CategoricalDtype):
+        return sorted(levels, key=lambda level: (not level.isdecimal(), level.zfill(20)))
+    return design.ordered_levels(str(column.name), levels, {level: i for i, level in enumerate(column.cat.categories)})

@@ -19,13 +19,18 @@ import pyarrow.parquet as pq
 
 from deprune.core.errors import DataError
 from deprune.core.fingerprint import file_name_of
+from deprune.record.columns import columns_of
+from deprune.record.legacy import upgraded
 from deprune.record.schema import RunRecord
 from deprune.record.store import ResultStore
 
 SUFFIX = ".parquet"
 
+RECORD = "record"
+"""The column with the text of a record; the others are there for reading, and are those of the table of runs."""
+
 JSON_FIELDS = ("identity", "trace", "efficiency", "warnings", "stores", "measured", "environment")
-"""Fields that are JSON texts in the table; the others are columns of their type."""
+"""Fields that are JSON texts in archives of schema 2, which have a column for each field of a record."""
 
 ANSWERS = "downstream"
 """The column with the file of scores of a run's pruned model, which runs with the same subset share."""
@@ -43,7 +48,10 @@ def pack(results_dir: Path, file: Path) -> int:
     records = sorted(ResultStore(results_dir).records(), key=lambda record: record.run_id)
     if not records:
         raise DataError(f"There are no runs in {results_dir}; give the results_dir of a sweep.")
-    rows = [_row(record) | {ANSWERS: _answers(results_dir, record)} for record in records]
+    rows = [
+        columns_of(record) | {RECORD: json.dumps(asdict(record)), ANSWERS: _answers(results_dir, record)}
+        for record in records
+    ]
     unfinished = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -67,15 +75,15 @@ def unpack(file: Path, results_dir: Path) -> None:
     """Writes the records of a Parquet file, and the answers behind them, as a results folder.
 
     Raises:
-        DataError: The file is not what `pack` writes.
+        DataError: The file is not what `pack` writes, or wrote for records of schema 2.
     """
     try:
         for row in pq.read_table(file).to_pylist():
             answers = row.pop(ANSWERS)
-            record = row | {name: json.loads(row[name]) for name in JSON_FIELDS}
+            record = json.loads(row[RECORD]) if RECORD in row else _of_schema_2(row)
             _write(ResultStore(results_dir).path(record["run_id"]), json.dumps(record, indent=1) + "\n")
             if answers is not None:
-                _write(_answers_path(results_dir, record["stores"], record["subset"]), answers)
+                _write(answers_path(results_dir, record["provenance"]["stores"]["downstream"]), answers)
     except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{file} is not an archive of records ({error}); give a results folder, or another file."
@@ -100,17 +108,17 @@ def _unpacked(file: Path, modified: int) -> tempfile.TemporaryDirectory[str]:
     return folder
 
 
-def _row(record: RunRecord) -> dict[str, Any]:
-    row = asdict(record)
-    return row | {name: json.dumps(row[name]) for name in JSON_FIELDS}
+def _of_schema_2(row: dict[str, Any]) -> dict[str, Any]:
+    return upgraded(row | {name: json.loads(row[name]) for name in JSON_FIELDS})
 
 
-def _answers_path(results_dir: Path, stores: dict[str, str], subset: str) -> Path:
-    return results_dir / "downstream" / file_name_of(stores["downstream"]) / f"{file_name_of(subset)}.json"
+def answers_path(results_dir: Path, name: str) -> Path:
+    """Returns the file of scores that a record names, which lies below the results folder whatever the name is."""
+    return results_dir.joinpath(ANSWERS, *map(file_name_of, name.split("/")))
 
 
 def _answers(results_dir: Path, record: RunRecord) -> str | None:
-    path = _answers_path(results_dir, record.stores, record.subset)
+    path = answers_path(results_dir, record.provenance.stores.get(ANSWERS, ""))
     return path.read_text(encoding="utf-8") if path.is_file() else None
 
 

@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from deprune.analysis.read.results import CATEGORIES, DTYPES, Results, ordered_levels
+from deprune.analysis.read.records import SCORE_FIELDS
+from deprune.analysis.read.results import Results, typed
+from deprune.record.legacy import METRICS, search_facts
 
 FOLDER = Path(__file__).parent / "published_tables"
 
@@ -24,6 +26,7 @@ CALIBRATION = {"task_margin": ("commonsense_170k", 128, pd.NA), "nll": ("c4", 64
 """Objective -> corpus, samples and window length; the length of the first is not stated."""
 
 KEY = ["model", "budget", "search"]
+"""Columns of the files that name a pruned model."""
 
 
 def read_table(name: str) -> pd.DataFrame:
@@ -55,11 +58,22 @@ def load_published() -> Results:
     runs = runs.merge(means, how="left", on=[*KEY, "objective"])
     dense = means[means["search"] == "dense"].set_index("model")["accuracy"]
     runs["accuracy_dense"] = runs["model"].map(dense).where(runs["accuracy"].notna())
-    runs = runs.astype({name: dtype for name, dtype in DTYPES.items() if name in runs}).set_index("run_id")
-    for name in CATEGORIES:
-        runs[name] = pd.Categorical(runs[name], ordered_levels(name, set(runs[name].dropna())))
-    scores = pd.concat([_accuracy_scores(accuracy), _perplexity_scores(perplexity)], ignore_index=True)
-    return Results(runs=runs, scores=scores, excluded={})
+    perplexity = perplexity.rename(columns={"corpus": "task"})
+    parts = [
+        _scores(accuracy, "task_margin", "acc", accuracy["accuracy"] / 100),
+        _scores(perplexity, "nll", "log_perplexity", np.log(perplexity["perplexity"])),
+    ]
+    scores = pd.concat(parts, ignore_index=True)
+    return Results(runs=typed(with_search_facts(runs).set_index("run_id")), scores=scores, excluded={})
+
+
+def with_search_facts(runs: pd.DataFrame) -> pd.DataFrame:
+    """Returns runs that no record is behind with what their searches would say of themselves."""
+    facts = {str(search): search_facts(str(search)) for search in runs["search"].unique() if search != "dense"}
+    columns = {
+        f"search_{name}": runs["search"].map({s: f[name] for s, f in facts.items()}) for name in ("kind", "order")
+    }
+    return runs.assign(**columns)
 
 
 def _runs(rows: pd.DataFrame) -> pd.DataFrame:
@@ -93,30 +107,18 @@ def _run_ids(rows: pd.DataFrame, objective: pd.Series | str) -> pd.Series:
     return rows["model"] + " k" + rows["budget"].astype(str) + " " + objective + " " + rows["search"]
 
 
-def _accuracy_scores(table: pd.DataFrame) -> pd.DataFrame:
+def _scores(table: pd.DataFrame, objective: str, metric: str, value: pd.Series) -> pd.DataFrame:
+    """Returns one row per run and task or corpus; items are known of tasks only, whose scores are shares."""
     n_items = table["task"].map(N_ITEMS)
-    share = table["accuracy"] / 100
     scores = table.assign(
-        run_id=_run_ids(table, "task_margin"), metric="acc", value=share, n_items=n_items,
-        stderr=np.sqrt(share * (1 - share) / (n_items - 1)), higher_is_better=True,
+        run_id=_run_ids(table, objective), metric=metric, **METRICS[metric], value=value,
+        stderr=np.sqrt(value * (1 - value).clip(lower=0) / (n_items - 1)), n_items=n_items.astype("Int32"),
+        higher_is_better=objective == "task_margin", chance=np.nan, item_set="published", version="published",
+        subset_hash=None,
     )  # fmt: skip
-    return _with_dense(scores)
-
-
-def _perplexity_scores(table: pd.DataFrame) -> pd.DataFrame:
-    scores = table.rename(columns={"corpus": "task"}).assign(
-        run_id=_run_ids(table, "nll"), metric="log_perplexity", value=np.log(table["perplexity"]),
-        n_items=np.nan, stderr=np.nan, higher_is_better=False,
-    )  # fmt: skip
-    return _with_dense(scores)
-
-
-def _with_dense(scores: pd.DataFrame) -> pd.DataFrame:
     dense = scores.loc[scores["budget"] == 0, ["model", "task", "value", "stderr"]]
     dense = dense.rename(columns={"value": "dense_value", "stderr": "dense_stderr"})
-    columns = ["run_id", "model", "task", "metric", "value", "stderr", "dense_value", "dense_stderr", "n_items"]
-    scores = scores.merge(dense, how="left", on=["model", "task"])[[*columns, "higher_is_better"]]
-    return scores.assign(subset_hash=None, item_set="published", version="published").astype({"n_items": "Int32"})
+    return scores.merge(dense, how="left", on=["model", "task"])[["run_id", "model", "subset_hash", *SCORE_FIELDS]]
 
 
 def check_published() -> pd.DataFrame:

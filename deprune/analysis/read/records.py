@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import operator
 import os
@@ -12,22 +13,21 @@ from typing import Any
 
 import pandas as pd
 
+from deprune.analysis import design
 from deprune.core.errors import DataError, RecordError
 from deprune.core.suggestions import unknown_name
-from deprune.record.schema import RunRecord
+from deprune.record.columns import columns_of
+from deprune.record.schema import MetricRow, RunRecord
 from deprune.record.store import read_record
 
-FACTORS = ("model", "budget", "calib_dataset", "objective", "calib_samples", "calib_seq_len", "search")
-"""The factors of a sweep, in the order in which terms and tables name them."""
+SCORE_FIELDS = tuple(field.name for field in dataclasses.fields(MetricRow))
 
-SCORE_FIELDS = (
-    "task", "metric", "value", "stderr", "dense_value", "dense_stderr", "n_items", "item_set", "version",
-    "higher_is_better",
+PERCENT = ("calib_accuracy", "calib_accuracy_dense", "accuracy", "accuracy_dense")
+"""Columns that are shares in records and per cent in tables."""
+
+TEXTS = (
+    "run_id", "model", "subset_hash", "scorer", "task", "metric", "response", "unit", "item_set", "version",
 )  # fmt: skip
-
-
-SETTINGS = {"model": "model", "calib": "calib_dataset", "objective": "objective", "search": "search"}
-"""Part of a record's identity -> the factor that it is the whole setting of."""
 
 CHUNK = 2000
 """Records that are turned into columns at once: millions of scores as objects would need gigabytes."""
@@ -37,6 +37,9 @@ PARALLEL_FROM = 5 * CHUNK
 
 DUPLICATE = "duplicate"
 EXCLUDED = ("damaged", "other schema", DUPLICATE, "not done")
+
+PART = "identity:"
+"""Before the columns of the parts of the identity, which `load` takes out again."""
 
 _score_of = operator.attrgetter(*SCORE_FIELDS)
 
@@ -80,15 +83,14 @@ def read_records(paths: Sequence[Path]) -> tuple[pd.DataFrame, pd.DataFrame, pd.
     else:
         with ProcessPoolExecutor(os.cpu_count()) as pool:
             tables = list(pool.map(_read_chunk, chunks))
-    columns = ["run_id", "why", *FACTORS]
+    columns = ["run_id", "why", *design.names()]
     left_out = pd.DataFrame([row for _, _, rows in tables for row in rows], columns=columns, dtype=object)
     tables = [table for table in tables if len(table[0])]
     if not tables:
         return pd.DataFrame(), pd.DataFrame(), left_out
     runs = pd.concat([runs for runs, _, _ in tables], ignore_index=True)
     scores = pd.concat([scores for _, scores, _ in tables], ignore_index=True)
-    texts = ("run_id", "model", "subset_hash", "task", "metric", "item_set", "version")
-    return runs, scores.astype(dict.fromkeys(texts, "category")), left_out
+    return runs, scores.astype(dict.fromkeys(TEXTS, "category")), left_out
 
 
 def _read_chunk(paths: Sequence[Path]) -> tuple[pd.DataFrame, pd.DataFrame, list[dict[str, Any]]]:
@@ -98,11 +100,9 @@ def _read_chunk(paths: Sequence[Path]) -> tuple[pd.DataFrame, pd.DataFrame, list
     for path in paths:
         try:
             record = read_record(path)
-        except RecordError as error:
-            left_out.append(_left_out(path, "other schema" if error.__cause__ is None else "damaged"))
-            continue
-        except (TypeError, KeyError, OSError):
-            left_out.append(_left_out(path, "damaged"))
+        except (RecordError, TypeError, KeyError, OSError) as error:
+            is_other = isinstance(error, RecordError) and error.__cause__ is None
+            left_out.append(_left_out(path, "other schema" if is_other else "damaged"))
             continue
         if record.run_id != path.parent.name:
             left_out.append(_left_out(path, DUPLICATE))  # a copy: the record of a run lies in the folder of its name
@@ -110,8 +110,8 @@ def _read_chunk(paths: Sequence[Path]) -> tuple[pd.DataFrame, pd.DataFrame, list
             left_out.append(_left_out(path, "not done"))
         else:
             runs.append(_run_row(record))
-            key = (record.run_id, record.model, record.subset_hash)
-            scores += [(*key, *_score_of(row)) for row in record.metrics]
+            key = (record.run_id, record.factors.model, runs[-1]["subset_hash"])
+            scores += [(*key, *_score_of(row)) for row in record.scores.metrics]
     columns = ["run_id", "model", "subset_hash", *SCORE_FIELDS]
     return pd.DataFrame(runs), pd.DataFrame(scores, columns=columns), left_out
 
@@ -123,15 +123,17 @@ def read_failures(folder: Path, members: frozenset[str] | None) -> pd.DataFrame:
         if (path.parent / "record.json").is_file():
             continue  # a later attempt succeeded
         content = _read_object(path) or {"reason": "the report of the failure is damaged"}
-        said = {key: value for key, value in content.items() if key not in FACTORS}
-        rows.append({**said, "run_id": path.parent.name} | _levels(content))
-    columns = ["run_id", "exception", "reason", "phase", *FACTORS]
+        levels = content.get("factors")
+        said = content | (levels if isinstance(levels, dict) else {})
+        said = {k: v for k, v in said.items() if k not in design.names() and not isinstance(v, dict | list)}
+        rows.append({**said, "run_id": path.parent.name} | design.levels_in(content))
+    columns = ["run_id", "exception", "reason", "phase", *design.names()]
     failures = pd.DataFrame(rows, dtype=object)
     return failures.reindex(columns=list(dict.fromkeys([*columns, *failures.columns])))
 
 
 def _left_out(path: Path, why: str) -> dict[str, Any]:
-    return {"run_id": path.parent.name, "why": why} | _levels(_read_object(path))
+    return {"run_id": path.parent.name, "why": why} | design.levels_in(_read_object(path))
 
 
 def _read_object(path: Path) -> dict[str, Any]:
@@ -142,55 +144,8 @@ def _read_object(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _levels(content: dict[str, Any]) -> dict[str, Any]:
-    """Returns the levels that a file of any version names, to tell which levels lack runs."""
-    return {factor: level for factor in FACTORS if isinstance(level := content.get(factor), str | int)}
-
-
 def _run_row(record: RunRecord) -> dict[str, Any]:
-    identity, measured = record.identity, record.measured
-    return {
-        "run_id": record.run_id,
-        "model": record.model,
-        "model_revision": record.model_revision,
-        "n_blocks": record.n_blocks,
-        "budget": record.budget,
-        "budget_frac": record.budget_frac,
-        "calib_dataset": record.calib_dataset,
-        "objective": record.objective,
-        "calib_samples": record.calib_samples,
-        "calib_seq_len": record.calib_seq_len,
-        "calib_tokens": record.calib_tokens,
-        "calib_config": record.calib_config,
-        "calib_seed": record.calib_seed,
-        "calib_sample_id": record.calib_sample_id,
-        "draw_id": record.draw_id,
-        "search": record.search,
-        "search_seed": record.search_seed,
-        "is_dense": record.is_dense,
-        "status": record.status,
-        "subset": record.subset,
-        "subset_hash": record.subset_hash,
-        "unit": record.unit,
-        "calib_value": record.calib_value,
-        "calib_stderr": record.calib_stderr,
-        "calib_value_dense": record.calib_value_dense,
-        "calib_accuracy": _percent(record.calib_accuracy),
-        "calib_accuracy_dense": _percent(record.calib_accuracy_dense),
-        "accuracy": _percent(record.accuracy),
-        "accuracy_dense": _percent(record.accuracy_dense),
-        "n_evals": record.n_evals,
-        "block_calls": measured.get("evaluations", {}).get("block_calls"),
-        "search_seconds": measured.get("seconds", {}).get("search"),
-        "peak_memory_bytes": measured.get("peak_memory_bytes"),
-        "device": record.environment.get("device"),
-        "racing": record.racing,
-        "warnings": "\n".join(record.warnings),
-        "eval_limit": (identity.get("eval") or {}).get("limit"),
-        "downstream_folder": record.stores.get("downstream"),
-        **{f"settings:{part}": json.dumps(identity.get(key), sort_keys=True) for key, part in SETTINGS.items()},
-    }
-
-
-def _percent(share: float | None) -> float | None:
-    return None if share is None else 100 * share
+    row = columns_of(record)
+    row |= {name: design.value_at(record, design.factor(name).place) for name in design.names() if name not in row}
+    row |= {name: None if row[name] is None else 100 * row[name] for name in PERCENT}
+    return row | {PART + part: json.dumps(content) for part, content in record.identity.items()}

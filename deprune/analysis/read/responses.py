@@ -1,122 +1,223 @@
-"""What is explained: the responses of a run, as columns of numbers with their units."""
+"""What is explained: the responses of a run, made from the rows of scores, as columns of numbers with their units."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
+from deprune.analysis.design import OBJECTIVE
 from deprune.analysis.read.results import Results
 from deprune.core.errors import AnalysisError
 from deprune.core.suggestions import unknown_name
+from deprune.record.schema import ACCURACY, LOG_PERPLEXITY, NATS_PER_TOKEN, SHARE
+
+INCREASE = "calibration loss increase"
+"""The one response that is not made from scores."""
 
 LOGIT = "logit "
-"""Before the name of an accuracy: the same on the logit scale."""
+"""Before the name of a response that is a share of items: the same on the logit scale."""
+
+FIRST = (ACCURACY, LOG_PERPLEXITY)
+"""Kinds that come before others."""
+
+UNITS = {SHARE: ("percentage points", 100.0), NATS_PER_TOKEN: ("nats per token", 1.0)}
+"""Unit of rows -> the unit that is shown, and what a value is multiplied with; others are shown as they are."""
 
 LOG_PERPLEXITY_CAP = math.log(2**17)
 """Above the logarithm of about the largest vocabulary in use a model is worse than guessing: it has diverged."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Response:
-    """A response.
+    """What a response is.
 
     Attributes:
-        name: `accuracy`, `accuracy of <task>`, each also after `logit `, `log perplexity`, `log perplexity of
-            <corpus>` or `calibration loss increase`.
-        unit: Of its values.
-        values: One per run, missing where it was not measured; indexed as the runs.
+        kind: What the rows call it, such as `accuracy`; or `calibration loss increase`.
+        task: The task or corpus; None for the mean over all, each counting the same.
         tasks: The tasks or corpora that it is the mean of.
+        row_unit: Unit of the rows.
+        higher_is_better: Whether it is.
+        chance: What guessing gives, in `unit`; None where that is not known.
+        on_logits: Whether it is on the logit scale.
+    """
+
+    kind: str
+    task: str | None
+    tasks: tuple[str, ...]
+    row_unit: str
+    higher_is_better: bool
+    chance: float | None = None
+    on_logits: bool = False
+
+    @property
+    def name(self) -> str:
+        """What users call it, such as `accuracy`, `logit accuracy` or `log perplexity of c4`."""
+        return self.on_logits * LOGIT + (self.kind if self.task is None else f"{self.kind} of {self.task}")
+
+    @property
+    def _shown(self) -> tuple[str, float]:
+        as_it_is = (self.row_unit, 1.0)
+        return UNITS.get(self.row_unit, as_it_is) if self.tasks else as_it_is
+
+    @property
+    def unit(self) -> str:
+        """Of its values."""
+        return "logits" if self.on_logits else self._shown[0]
+
+    @property
+    def scale(self) -> float:
+        """What the value of a row is multiplied with."""
+        return self._shown[1]
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it is a share of items, which has a logit."""
+        return self.row_unit == SHARE and bool(self.tasks)
+
+    @property
+    def is_per_token(self) -> bool:
+        """Whether its windows depend on the tokenizer."""
+        return self.row_unit.endswith("/token")
+
+    @property
+    def is_mean_of_items(self) -> bool:
+        """Whether it is the mean of numbers, one for each item, whose noise can be known."""
+        return bool(self.tasks) and not self.on_logits and not self.is_per_token
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured(Response):
+    """A response with its values.
+
+    Attributes:
+        values: One per run, missing where it was not measured; indexed as the runs.
+        dense: The same of the dense model.
         diverged: Whether the run's value was cut to the cap, or not finite.
     """
 
-    name: str
-    unit: str
     values: pd.Series
-    tasks: tuple[str, ...]
+    dense: pd.Series
     diverged: pd.Series
 
 
-def response_names(results: Results) -> list[str]:
+def responses_of(results: Results) -> list[Response]:
     """Returns the responses that these results have, the most important first."""
-    tasks, corpora = _tasks(results, "acc"), _tasks(results, "log_perplexity")
-    names = ["accuracy"] if tasks else []
-    names += ["log perplexity"] if corpora else []
-    names += ["calibration loss increase"] if results.runs["calib_value"].notna().any() else []
-    return [*names, *(f"accuracy of {t}" for t in tasks), *(f"log perplexity of {c}" for c in corpora)]
+    scores = results.scores.dropna(subset=["response"])
+    found = {str(kind): scores[scores["response"] == kind] for kind in scores["response"].unique()}
+    kinds = sorted(found, key=lambda kind: (FIRST.index(kind) if kind in FIRST else len(FIRST), kind))
+    parts = {kind: list(_parts(kind, found[kind])) for kind in kinds}
+    means = [_mean(parts[kind]) for kind in kinds]
+    if results.runs["calib_value"].notna().any():
+        unit = str(results.runs["unit"].dropna().iloc[0])
+        means.append(Response(kind=INCREASE, task=None, tasks=(), row_unit=unit, higher_is_better=False))
+    return [*means, *(part for kind in kinds for part in parts[kind])]
 
 
-def response(results: Results, name: str) -> Response:
+def response_names(results: Results) -> list[str]:
+    """Returns the names of the responses that these results have, the most important first."""
+    return [found.name for found in responses_of(results)]
+
+
+def _parts(kind: str, scores: pd.DataFrame) -> Iterator[Response]:
+    """Yields the response of each task or corpus."""
+    firsts = scores.drop_duplicates("task").astype({"task": str}).sort_values("task")
+    for row in firsts.to_dict("records"):
+        part = Response(
+            kind=kind, task=row["task"], tasks=(row["task"],), row_unit=str(row["unit"]),
+            higher_is_better=bool(row["higher_is_better"]),
+        )  # fmt: skip
+        yield part if pd.isna(row["chance"]) else replace(part, chance=part.scale * row["chance"])
+
+
+def _mean(parts: list[Response]) -> Response:
+    chances = [part.chance for part in parts if part.chance is not None]
+    known = float(np.mean(chances)) if len(chances) == len(parts) else None
+    return replace(parts[0], task=None, tasks=tuple(task for part in parts for task in part.tasks), chance=known)
+
+
+def response(results: Results, name: str) -> Measured:
     """Returns a response by name.
 
-    Accuracies are in percentage points, each task counting the same; on request as the mean of log-odds, half an item
-    added to both sides. The level of chance is not in the records and is not taken off. Perplexities are means of
+    Shares are in percentage points, each task counting the same; on request as the mean of log-odds, half an item
+    added to both sides. The level of chance is not taken off. Losses per token are means of
     logarithms over corpora, cut at the logarithm of a large vocabulary. The loss on the calibration set counts
     as its increase over the dense model on the same set, for corpora differ before anything is removed.
 
     Raises:
         AnalysisError: There is no such response, scores are on different items, or losses have different units.
     """
-    known = response_names(results)
-    plain = name.removeprefix(LOGIT)
-    if plain not in known or (plain != name and not plain.startswith("accuracy")):
-        raise AnalysisError(unknown_name("response", name, known))
-    if name == "calibration loss increase":
-        return _calibration_increase(results)
-    kind, _, task = plain.partition(" of ")
-    metric = {"accuracy": "acc", "log perplexity": "log_perplexity"}[kind]
-    tasks = (task,) if task else _tasks(results, metric)
-    wide = _wide(results, metric, tasks)
-    none = pd.Series(False, index=results.runs.index)
-    if plain != name:
-        n = _n_items(results, tasks)
-        odds = (wide * n + 0.5) / (n - wide * n + 0.5)
-        return Response(name, "logits", odds.map(math.log).mean(axis=1, skipna=False), tasks, none)
-    if metric == "acc":
-        return Response(name, "percentage points", 100 * wide.mean(axis=1, skipna=False), tasks, none)
-    diverged = (wide > LOG_PERPLEXITY_CAP).any(axis=1)
-    values = wide.clip(upper=LOG_PERPLEXITY_CAP).mean(axis=1, skipna=False)
-    return Response(name, "nats per token", values, tasks, diverged)
+    known = responses_of(results)
+    every = [*known, *(replace(found, on_logits=True) for found in known if found.is_share)]
+    chosen = next((found for found in every if found.name == name), None)
+    if chosen is None:
+        raise AnalysisError(unknown_name("response", name, [found.name for found in known]))
+    if chosen.kind == INCREASE and not chosen.tasks:
+        return _calibration_increase(results, chosen)
+    scores = rows_of(results, chosen)
+    _check_alike(scores, chosen)
+    wide, dense = (_wide(results, chosen, scores, column) for column in ("value", "dense_value"))
+    diverged = pd.Series(False, index=results.runs.index)
+    if chosen.row_unit == NATS_PER_TOKEN:
+        diverged = (wide > LOG_PERPLEXITY_CAP).any(axis=1)
+    values, of_dense = (_mean_over_tasks(chosen, table, scores) for table in (wide, dense))
+    return Measured(**vars(chosen), values=values, dense=of_dense, diverged=diverged)
 
 
-def without_diverged(results: Results) -> Results:
-    """Returns the results without diverged runs, to show an analysis with and without them."""
-    kept = results.runs[~response(results, "log perplexity").diverged]
+def without_diverged(results: Results, name: str) -> Results:
+    """Returns the results without runs that diverged in a response, to show an analysis with and without them."""
+    kept = results.runs[~response(results, name).diverged]
     return replace(results, runs=kept, scores=results.scores[results.scores["run_id"].isin(kept.index)])
 
 
-def _n_items(results: Results, tasks: tuple[str, ...]) -> pd.Series:
-    scores = results.scores[(results.scores["metric"] == "acc") & results.scores["task"].isin(tasks)]
-    return scores.groupby(scores["task"].astype(str))["n_items"].first()
-
-
-def _tasks(results: Results, metric: str) -> tuple[str, ...]:
+def rows_of(results: Results, chosen: Response) -> pd.DataFrame:
+    """Returns the rows of scores that a response is made from."""
     scores = results.scores
-    return tuple(sorted(scores.loc[scores["metric"] == metric, "task"].astype(str).unique()))
+    return scores[(scores["response"] == chosen.kind) & scores["task"].isin(chosen.tasks)]
 
 
-def _wide(results: Results, metric: str, tasks: tuple[str, ...]) -> pd.DataFrame:
-    """Returns one row per run and one column per task."""
-    scores = results.scores[(results.scores["metric"] == metric) & results.scores["task"].isin(tasks)]
+def _check_alike(scores: pd.DataFrame, chosen: Response) -> None:
     # The windows of a corpus depend on the tokenizer, the items of a task do not.
-    groups = ["task"] if metric == "acc" else ["model", "task"]
+    groups = ["model", "task"] if chosen.is_per_token else ["task"]
     sets = scores.groupby(groups, observed=True)["item_set"].nunique().groupby("task", observed=True).max()
     if (sets > 1).any():
         raise AnalysisError(
             f"The runs were not all scored on the same items of {', '.join(map(str, sets.index[sets > 1]))}, and such "
-            "scores cannot be compared; keep one kind with where={'eval_limit': ...}."
+            "scores cannot be compared; keep one kind with where={...}."
         )
-    long = scores.set_index([scores["run_id"].astype(str), scores["task"].astype(str)])["value"]
-    if metric == "log_perplexity":
+    differing = [column for column in ("unit", "higher_is_better") if scores[column].nunique() > 1]
+    differing += ["metric"] * bool((scores.groupby("task", observed=True)["metric"].nunique() > 1).any())
+    differing += ["scorer"] * bool(not differing and scores.duplicated(["run_id", "task"]).any())
+    if differing:
+        raise AnalysisError(
+            f"The rows of the response {chosen.name} differ in {' and '.join(differing)}, so they do not measure the "
+            "same; let the scorer give them responses of other names."
+        )
+
+
+def _wide(results: Results, chosen: Response, scores: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Returns one row per run and one column per task."""
+    long = scores.set_index([scores["run_id"].astype(str), scores["task"].astype(str)])[column]
+    if chosen.row_unit == NATS_PER_TOKEN and column == "value":
         long = long.fillna(np.inf)  # recorded as missing where it was not finite: an outcome, not a gap
-    return long.unstack().reindex(index=results.runs.index, columns=list(tasks))
+    return long.unstack().reindex(index=results.runs.index, columns=list(chosen.tasks))
 
 
-def _calibration_increase(results: Results) -> Response:
+def _mean_over_tasks(chosen: Response, wide: pd.DataFrame, scores: pd.DataFrame) -> pd.Series:
+    if chosen.on_logits:
+        n = scores.groupby(scores["task"].astype(str))["n_items"].first()
+        return ((wide * n + 0.5) / (n - wide * n + 0.5)).map(math.log).mean(axis=1, skipna=False)
+    if chosen.row_unit == NATS_PER_TOKEN:
+        wide = wide.clip(upper=LOG_PERPLEXITY_CAP)
+    return chosen.scale * wide.mean(axis=1, skipna=False)
+
+
+def _calibration_increase(results: Results, chosen: Response) -> Measured:
     runs = results.runs
-    units = sorted(runs.loc[runs["calib_value"].notna(), "objective"].astype(str).unique())
+    units = sorted(runs.loc[runs["calib_value"].notna(), OBJECTIVE].astype(str).unique())
     if len(units) > 1:
         raise AnalysisError(
             f"The objectives {', '.join(units)} measure different things, so their losses cannot be compared; "
@@ -124,5 +225,4 @@ def _calibration_increase(results: Results) -> Response:
         )
     increase = runs["calib_value"] - runs["calib_value_dense"]
     none = pd.Series(False, index=runs.index)
-    unit = str(runs["unit"].dropna().iloc[0])
-    return Response("calibration loss increase", unit, increase, (), none)
+    return Measured(**vars(chosen), values=increase, dense=pd.Series(0.0, index=runs.index), diverged=none)

@@ -16,9 +16,11 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from deprune.analysis import design
 from deprune.analysis.patterns.masks import Patterns
-from deprune.analysis.report.evidence import Evidence
-from deprune.analysis.report.subject import INCREASE, Subject
+from deprune.analysis.read.responses import INCREASE
+from deprune.analysis.report.evidence import PRIMARY, Evidence
+from deprune.analysis.report.subject import Subject
 from deprune.analysis.searches.ranks import ceiling
 from deprune.analysis.variance.headline import NO_INTERVAL, NOT_IDENTIFIED, VERDICTS, Ratio
 
@@ -89,6 +91,10 @@ class Claim:
         return " ".join(f"{verdict.capitalize()}: {', '.join(parts)}." for verdict, parts in said.items() if parts)
 
 
+def _undecided(subject: str, why: str) -> Part:
+    return Part(subject, UNDECIDED, why)
+
+
 def judge(evidence: Evidence) -> tuple[Claim, ...]:
     """Returns the four claims with their verdicts."""
     return (
@@ -112,7 +118,7 @@ def judge(evidence: Evidence) -> tuple[Claim, ...]:
 def _no_patterns(evidence: Evidence) -> Iterator[Part]:
     for what, why in evidence.refusals.items():
         if what.startswith("patterns"):
-            yield Part(what, UNDECIDED, why)
+            yield _undecided(what, why)
 
 
 def _differ(evidence: Evidence) -> Iterator[Part]:
@@ -127,18 +133,18 @@ def _differ(evidence: Evidence) -> Iterator[Part]:
 def _differs(patterns: Patterns, p: float | None) -> Part:
     subject = f"patterns of {patterns.model}"
     if "V_C" not in set(patterns.headline["quantity"]):
-        return Part(subject, UNDECIDED, "There is one calibration configuration only, so nothing can differ.")
+        return _undecided(subject, "There is one calibration configuration only, so nothing can differ.")
     share, low, high = _share_within(patterns.headline, "V_C")
     numbers = f"calibration explains {_percent(share, low, high)} of the variance within budget"
     if p is None:
         why = _why_no_test(patterns)
-        return Part(subject, UNDECIDED, f"{numbers.capitalize()}, but no permutation test can be made: {why}.")
+        return _undecided(subject, f"{numbers.capitalize()}, but no permutation test can be made: {why}.")
     numbers += f", p = {p:.3g} (exchanging whole draws, Holm over models)"
     if p <= ALPHA:
         return Part(subject, SUPPORTED, f"Patterns differ between configurations: {numbers}.")
     if high < NEGLIGIBLE:
         return Part(subject, NOT_SUPPORTED, f"Patterns hardly depend on the configuration: {numbers}.")
-    return Part(subject, UNDECIDED, f"No difference was detected, nor can a large one be excluded: {numbers}.")
+    return _undecided(subject, f"No difference was detected, nor can a large one be excluded: {numbers}.")
 
 
 def _why_no_test(patterns: Patterns) -> str:
@@ -149,36 +155,38 @@ def _why_no_test(patterns: Patterns) -> str:
 
 
 def _gain_little(evidence: Evidence) -> Iterator[Part]:
-    held_out = [s for s in evidence.subjects if s.response in ("accuracy", "log perplexity")]
-    for subject in held_out or [s for s in evidence.subjects if s.response == INCREASE]:
+    held_out = [s for s in evidence.subjects if s.response.name in PRIMARY]
+    for subject in held_out or [s for s in evidence.subjects if s.response.name == INCREASE]:
         yield _gains(subject)
 
 
 def _gains(subject: Subject) -> Part:
     name, gains = f"gain in {subject.title}", subject.gains
     if gains.empty:
-        return Part(name, UNDECIDED, "One-shot or every complex search is missing, so there is no gain to measure.")
+        return _undecided(name, "One-shot or every complex search is missing, so there is no gain to measure.")
     if gains["recovered"].isna().all():
-        return Part(name, UNDECIDED, "One-shot lost nothing against the dense model, so there is nothing to win back.")
+        return _undecided(name, "One-shot lost nothing against the dense model, so there is nothing to win back.")
     best = gains.sort_values("recovered").iloc[-1]
     numbers = (
         f"the best search, {best['search']}, wins back {_percent(best['recovered'], best['low'], best['high'])} of "
-        f"what one-shot lost ({best['gain']:+.3g} of {best['oneshot_loss']:.3g} {subject.unit}; {best['draws']} draws)"
+        f"what one-shot lost ({best['gain']:+.3g} of {best['oneshot_loss']:.3g} {subject.response.unit}; "
+        f"{best['draws']} draws)"
     )
     if gains[["low", "high"]].isna().any(axis=None):
-        return Part(name, UNDECIDED, f"There are fewer than three draws, so there is no interval: {numbers}.")
+        return _undecided(name, f"There are fewer than three draws, so there is no interval: {numbers}.")
     if (gains["high"] < LITTLE).all():
         return Part(name, SUPPORTED, f"Searches gain little: {numbers}.")
     if (gains["low"] > LITTLE).any():
         return Part(name, NOT_SUPPORTED, f"Some searches gain more than little: {numbers}.")
-    return Part(name, UNDECIDED, f"The intervals reach across the limit of {LITTLE:.0%}: {numbers}.")
+    return _undecided(name, f"The intervals reach across the limit of {LITTLE:.0%}: {numbers}.")
 
 
 def _converge(evidence: Evidence) -> Iterator[Part]:
     table = evidence.consensus
     within = table[table["kind"] == "within calibration"] if len(table) else table
     for row in within.to_dict("records"):
-        name = f"similar subsets, {row['model']}, k = {row['budget']}"
+        model, budget, *more = (row[name] for name in design.conditions(table))
+        name = ", ".join(map(str, [f"similar subsets, {model}, k = {budget}", *more]))
         floor = float(row["chance"])
         low, high = ((row[end] - floor) / (1 - floor) for end in ("low", "high"))
         numbers = (
@@ -186,26 +194,22 @@ def _converge(evidence: Evidence) -> Iterator[Part]:
         )
         numbers += _seed_ceiling(table, row)
         if math.isnan(low):
-            yield Part(name, UNDECIDED, f"There are fewer than three draws, so there is no interval: {numbers}.")
+            yield _undecided(name, f"There are fewer than three draws, so there is no interval: {numbers}.")
         elif low > ALIKE:
             yield Part(name, SUPPORTED, f"Searches converge: {numbers}.")
         elif high < ALIKE:
             yield Part(name, NOT_SUPPORTED, f"Searches do not converge: {numbers}.")
         else:
-            yield Part(name, UNDECIDED, f"The interval reaches across {ALIKE}: {numbers}.")
+            yield _undecided(name, f"The interval reaches across {ALIKE}: {numbers}.")
     if within.empty:
-        yield Part(
-            "similar subsets", UNDECIDED, "There are no two searches whose removed blocks are known on one draw."
-        )
+        yield _undecided("similar subsets", "There are no two searches whose removed blocks are known on one draw.")
 
 
 def _seed_ceiling(table: pd.DataFrame, row: dict[Hashable, Any]) -> str:
-    same = table[(table["model"] == row["model"]) & (table["budget"] == row["budget"])].set_index("kind")["corrected"]
-    return (
-        f"; another seed of the same search gives {same['within configuration']:.2f}"
-        if "within configuration" in same
-        else ""
-    )
+    within = design.conditions(table)
+    same = table[(table[within] == [row[name] for name in within]).all(axis=1)].set_index("kind")["corrected"]
+    ceiling = same.get("within configuration")
+    return "" if ceiling is None else f"; another seed of the same search gives {ceiling:.2f}"
 
 
 def _larger_part(evidence: Evidence) -> Iterator[Part]:
@@ -213,12 +217,12 @@ def _larger_part(evidence: Evidence) -> Iterator[Part]:
     for patterns in evidence.patterns:
         yield _is_larger(f"patterns of {patterns.model}", patterns.ratio, patterns.panel.n_seeds, p_holm)
     yield from _no_patterns(evidence)
-    for name, judged in (("log perplexity", _is_larger), ("accuracy", _is_comparable)):
+    for name, judged in zip(PRIMARY, (_is_larger, _is_comparable), strict=True):
         subject = evidence.subject(name)
         if subject is None:
-            yield Part(name, UNDECIDED, f"No run has a measured {name}.")
+            yield _undecided(name, f"No run has a measured {name}.")
         elif subject.decomposition is None:
-            yield Part(name, UNDECIDED, subject.refusal)
+            yield _undecided(name, subject.refusal)
         else:
             yield judged(name, subject.decomposition.ratio, subject.decomposition.panel.n_seeds, p_holm)
 
@@ -229,7 +233,7 @@ def _is_larger(subject: str, ratio: Ratio, n_seeds: int, p_holm: dict[str, float
     numbers = f"{_ratio(ratio)}, p = {p_holm[subject]:.2g} after Holm"
     verdict = {VERDICTS[0]: SUPPORTED, VERDICTS[1]: NOT_SUPPORTED}.get(ratio.verdict, UNDECIDED)
     if verdict != UNDECIDED and p_holm[subject] > ALPHA:
-        return Part(subject, UNDECIDED, f"{ratio.verdict.capitalize()} by its own interval alone: {numbers}.")
+        return _undecided(subject, f"{ratio.verdict.capitalize()} by its own interval alone: {numbers}.")
     return Part(subject, verdict, f"{ratio.verdict.capitalize()}: {numbers}.")
 
 
@@ -241,36 +245,29 @@ def _is_comparable(subject: str, ratio: Ratio, n_seeds: int, _: dict[str, float]
         return Part(subject, SUPPORTED, f"Comparable: {_ratio(ratio)}.")
     if ratio.low > limit or ratio.high < -limit:
         return Part(subject, NOT_SUPPORTED, f"Not comparable, {ratio.verdict}: {_ratio(ratio)}.")
-    return Part(subject, UNDECIDED, f"The interval reaches across a ratio of {COMPARABLE:g}: {_ratio(ratio)}.")
+    return _undecided(subject, f"The interval reaches across a ratio of {COMPARABLE:g}: {_ratio(ratio)}.")
 
 
 def _not_judged(subject: str, ratio: Ratio, n_seeds: int) -> Part | None:
     if ratio.verdict == NOT_IDENTIFIED:
-        return Part(
-            subject,
-            UNDECIDED,
-            "Only one calibration configuration or one search was run, so the two cannot be compared.",
-        )
+        why = "Only one calibration configuration or one search was run, so the two cannot be compared."
+        return _undecided(subject, why)
     if n_seeds < 2:
-        return Part(
-            subject,
-            UNDECIDED,
-            f"There is one calibration seed, so V_C holds the noise of draws: V_C / V_S = {_times(ratio.log)}, biased "
-            "upwards; run more seeds.",
-        )
+        why = "There is one calibration seed, so V_C holds the noise of draws"
+        return _undecided(subject, f"{why}: V_C / V_S = {_times(ratio.log)}, biased upwards; run more seeds.")
     if ratio.verdict == NO_INTERVAL:
-        return Part(subject, UNDECIDED, f"There is no interval to judge by: {_ratio(ratio)}.")
+        return _undecided(subject, f"There is no interval to judge by: {_ratio(ratio)}.")
     return None
 
 
 def _ranks_differ(evidence: Evidence) -> Part:
     name = "ranks"
     if evidence.ranks.empty:
-        return Part(name, UNDECIDED, evidence.refusals.get("ranks", "There are no ranks to compare."))
+        return _undecided(name, evidence.refusals.get("ranks", "There are no ranks to compare."))
     rho = evidence.ranks["spearman"].dropna().to_numpy(float)
     if len(rho) < 3:
-        return Part(
-            name, UNDECIDED, f"There are {len(rho)} conditions with three searches or more, too few for an interval."
+        return _undecided(
+            name, f"There are {len(rho)} conditions with three searches or more, too few for an interval."
         )
     width = float(stats.t.ppf(1 - ALPHA / 2, len(rho) - 1) * rho.std(ddof=1) / math.sqrt(len(rho)))
     mean = float(rho.mean())
@@ -284,12 +281,12 @@ def _ranks_differ(evidence: Evidence) -> Part:
     if not math.isnan(limit):
         numbers += f"; the noise of draws limits it to {limit:.2f}"
     if limit < ALIKE:
-        return Part(name, UNDECIDED, f"Searches differ too little from noise to be ranked: {numbers}.")
+        return _undecided(name, f"Searches differ too little from noise to be ranked: {numbers}.")
     if mean + width < ALIKE:
         return Part(name, SUPPORTED, f"The ranks do not agree: {numbers}.")
     if mean - width > ALIKE:
         return Part(name, NOT_SUPPORTED, f"The ranks agree: {numbers}.")
-    return Part(name, UNDECIDED, f"The interval reaches across {ALIKE}: {numbers}.")
+    return _undecided(name, f"The interval reaches across {ALIKE}: {numbers}.")
 
 
 def _share_within(headline: pd.DataFrame, quantity: str) -> tuple[float, float, float]:

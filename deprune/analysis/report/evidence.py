@@ -9,31 +9,31 @@ from typing import TypeVar
 
 import pandas as pd
 
+from deprune.analysis import design
 from deprune.analysis.patterns.consensus import consensus, dispersion
 from deprune.analysis.patterns.masks import Patterns, decompose_patterns
 from deprune.analysis.read.published import read_table
-from deprune.analysis.read.responses import response, response_names
+from deprune.analysis.read.responses import response, response_names, responses_of
 from deprune.analysis.read.results import Results
-from deprune.analysis.report.subject import CONDITION, Subject, subjects_of
+from deprune.analysis.report.subject import Subject, subjects_of
 from deprune.analysis.searches.optimality import optimality_gaps
 from deprune.analysis.searches.ranks import (
     adjusted,
     agreement_between_calibrations,
+    correlations,
     mean_correlation,
     mean_rank_correlation,
     perplexity_against_accuracy,
-    rank_correlation,
 )
 from deprune.analysis.variance.headline import Ratio
 from deprune.core.errors import AnalysisError, DepruneError
+from deprune.core.kinds import Kind
+from deprune.record.schema import ACCURACY, LOG_PERPLEXITY
 
 T = TypeVar("T")
 
-PRIMARY = ("log perplexity", "accuracy")
+PRIMARY = (LOG_PERPLEXITY, ACCURACY)
 """Responses whose log(V_C / V_S) is tested, with those of patterns; all else is an appendix."""
-
-CONTROLS = ("random", "last")
-"""Searches that look at no loss: they cannot converge to anything."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class Evidence:
         results: The runs.
         subjects: The responses.
         patterns: The decomposition of removal patterns, by model.
-        consensus: As of `consensus`, without the searches of `CONTROLS`; empty without patterns.
+        consensus: As of `consensus`, without searches that look at no loss; empty without patterns.
         dispersion: As of `dispersion`.
         ranks: As of `perplexity_against_accuracy`, equal subsets counting once; may be empty.
         rank_pairs: The ranks behind it, one row per condition and search.
@@ -77,7 +77,7 @@ class Evidence:
 
     def subject(self, name: str) -> Subject | None:
         """Returns the first subject of a response."""
-        return next((s for s in self.subjects if s.response == name), None)
+        return next((s for s in self.subjects if s.response.name == name), None)
 
 
 def _with_holm(ratios: dict[str, Ratio]) -> pd.DataFrame:
@@ -103,7 +103,7 @@ def gather(results: Results, responses: Sequence[str] | None = None, n_resamples
     subjects = tuple(
         subject for name in responses or _all_responses(results) for subject in subjects_of(results, name, n_resamples)
     )
-    models = results.runs.loc[~results.runs["is_dense"] & results.runs["subset"].notna(), "model"]
+    models = results.runs.loc[~results.runs["is_dense"] & results.runs["subset"].notna(), design.MODEL]
     patterns = [
         _attempt(refusals, f"patterns of {model}", lambda m=str(model): decompose_patterns(results, m))  # type: ignore[misc]
         for model in models.unique()
@@ -114,7 +114,7 @@ def gather(results: Results, responses: Sequence[str] | None = None, n_resamples
     agreement = _attempt(
         refusals,
         "agreement between calibrations",
-        lambda: agreement_between_calibrations(subjects[0].results, subjects[0].response),
+        lambda: agreement_between_calibrations(subjects[0].results, subjects[0].response.name),
     )
     return Evidence(
         results=results,
@@ -133,15 +133,14 @@ def gather(results: Results, responses: Sequence[str] | None = None, n_resamples
 
 def _all_responses(results: Results) -> list[str]:
     """Returns the responses, without the parts of a mean of one."""
-    names = response_names(results)
-    kinds = [name.partition(" of ")[0] for name in names]
-    return [name for name, kind in zip(names, kinds, strict=True) if name == kind or kinds.count(kind) > 2]
+    found = responses_of(results)
+    several = {r.kind for r in found if len(r.tasks) > 1}
+    return [r.name for r in found if r.task is None or r.kind in several]
 
 
 def _consensus(results: Results) -> pd.DataFrame:
-    searches = results.runs["search"].dropna().astype(str).unique()
-    kept = [s for s in searches if s.split(" ")[0] not in CONTROLS]
-    return consensus(results.where({"search": kept})) if kept else pd.DataFrame()
+    runs = results.runs  # controls look at no loss, so they cannot converge to anything
+    return consensus(replace(results, runs=runs[runs["search_kind"] != Kind.CONTROL]))
 
 
 def _attempt(refusals: dict[str, str], what: str, compute: Callable[[], T]) -> T | None:
@@ -154,21 +153,22 @@ def _attempt(refusals: dict[str, str], what: str, compute: Callable[[], T]) -> T
 
 def _ranks(results: Results, refusals: dict[str, str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     names = response_names(results)
-    if not {"accuracy", "log perplexity"} <= {*names}:
+    if not {*PRIMARY} <= {*names}:
         refusals["ranks"] = (
             "Ranks need both an accuracy and the perplexity of a held-out corpus; add what is missing to eval."
         )
         return pd.DataFrame(), pd.DataFrame()
     runs = results.runs.assign(
-        perplexity=response(results, "log perplexity").values, accuracy=response(results, "accuracy").values
+        perplexity=response(results, LOG_PERPLEXITY).values, accuracy=response(results, ACCURACY).values
     )
     runs = runs[~runs["is_dense"] & runs["perplexity"].notna() & runs["accuracy"].notna()]
     if runs.empty:
         refusals["ranks"] = "No run has both an accuracy and a perplexity, so their ranks cannot be compared."
         return pd.DataFrame(), pd.DataFrame()
-    grouped = runs.groupby([*CONDITION, "search"], observed=True)[["perplexity", "accuracy"]]
+    within = design.configurations(runs)
+    grouped = runs.groupby([*within, design.SEARCH], observed=True)[["perplexity", "accuracy"]]
     pairs = grouped.mean().join(grouped.sem().add_suffix("_stderr")).reset_index()
-    by_condition = pairs.groupby(CONDITION, observed=True)
+    by_condition = pairs.groupby(within, observed=True)
     pairs["perplexity_rank"] = by_condition["perplexity"].rank(method="min")
     pairs["accuracy_rank"] = by_condition["accuracy"].rank(method="min", ascending=False)
     return pairs, perplexity_against_accuracy(results, drop_copies=True)
@@ -177,12 +177,10 @@ def _ranks(results: Results, refusals: dict[str, str]) -> tuple[pd.DataFrame, pd
 def published_ranks() -> tuple[pd.DataFrame, pd.DataFrame]:
     """Returns the ranks of the study's Figure 2 and their correlations; the accuracies behind it are not printed."""
     pairs = read_table("figure2_ranks").assign(calib_config="nll c4 n64")
-    rows = []
-    for key, group in pairs.groupby(CONDITION):
-        rho, p_rho = rank_correlation(group["perplexity_rank"].tolist(), group["accuracy_rank"].tolist())
-        tau, p_tau = rank_correlation(group["perplexity_rank"].tolist(), group["accuracy_rank"].tolist(), "kendall")
-        row = dict(zip(CONDITION, key, strict=True)) | {"searches": len(group), "distinct": 0}
-        rows.append(row | {"spearman": rho, "p_spearman": p_rho, "kendall": tau, "p_kendall": p_tau})
+    rows, within = [], design.configurations(pairs)
+    for key, group in pairs.groupby(within):
+        row = dict(zip(within, key, strict=True)) | {"searches": len(group), "distinct": 0}
+        rows.append(row | correlations(group["perplexity_rank"], group["accuracy_rank"]))
     return pairs, pd.DataFrame(rows)
 
 
@@ -190,8 +188,9 @@ def with_published_ranks(evidence: Evidence) -> Evidence:
     """Returns the evidence of the study's tables with the ranks of its Figure 2."""
     pairs, ranks = published_ranks()
     refusals = {what: why for what, why in evidence.refusals.items() if what != "ranks"}
-    by_condition = pairs.groupby(CONDITION)
+    by_condition = pairs.groupby(design.configurations(pairs))
     _, p = mean_correlation([(g["perplexity_rank"].tolist(), g["accuracy_rank"].tolist()) for _, g in by_condition])
+    pairs = pairs.astype({design.SEARCH: evidence.results.runs[design.SEARCH].dtype})
     return replace(evidence, rank_pairs=pairs, ranks=ranks, mean_rank_p=p, refusals=refusals)
 
 

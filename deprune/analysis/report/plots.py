@@ -8,13 +8,16 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.figure import Figure
 
-from deprune.analysis import figures
+from deprune.analysis import design, figures
 from deprune.analysis.figures.outcomes import MAX_ROWS
 from deprune.analysis.figures.style import MAX_PANELS
 from deprune.analysis.patterns.similarity import removal_frequency, similarity
 from deprune.analysis.report.evidence import Evidence
-from deprune.analysis.report.subject import CONDITION, Subject, shares_by_seeds
+from deprune.analysis.report.subject import Subject, shares_by_seeds
 from deprune.analysis.variance.panel import Panel
+
+SHORT = {"percentage points": "pp", "nats per token": "nat", "nat/token": "nat"}
+"""Units as they are written beside bars."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,8 @@ def make_plots(evidence: Evidence) -> Iterator[Plot]:
         yield from _search_plots(subject)
     if len(evidence.gaps):
         caption = "Distance of every run from the best subset of its size, known because all were evaluated."
-        yield Plot("gaps", "search", caption, figures.optimality(evidence.gaps))
+        gaps = evidence.gaps.assign(search=evidence.results.runs[design.SEARCH].loc[evidence.gaps["run_id"]].to_numpy())
+        yield Plot("gaps", "search", caption, figures.optimality(gaps))
     yield from _variance_plots(evidence, subjects)
     if len(evidence.ranks):
         caption = (
@@ -60,7 +64,7 @@ def make_plots(evidence: Evidence) -> Iterator[Plot]:
 def _pattern_plots(evidence: Evidence) -> Iterator[Plot]:
     runs = evidence.results.runs
     known = runs[~runs["is_dense"] & runs["subset"].notna()]
-    for model in known["model"].unique():
+    for model in known[design.MODEL].unique():
         caption = f"Blocks that each search removes from {model} at each calibration; shading is the share of runs."
         figure = figures.removal_patterns(removal_frequency(evidence.results, str(model)), str(model))
         yield Plot(f"patterns {model}", "patterns", caption, figure)
@@ -69,19 +73,17 @@ def _pattern_plots(evidence: Evidence) -> Iterator[Plot]:
         yield Plot(
             f"blocks {patterns.model}", "patterns", caption, figures.block_shares(patterns.by_block, patterns.model)
         )
-    for model, budget in sorted(set(zip(known["model"], known["budget"], strict=True))):
+    within = design.conditions(known)
+    for model, budget, *more in sorted(set(known[within].itertuples(index=False, name=None))):
         caption = (
-            f"Similarity of patterns of {model}, {budget} blocks removed, between every two searches and calibrations. "
-            "Squares along the diagonal: one calibration, different searches."
+            f"Similarity of patterns of {', '.join(map(str, (model, *more)))}, {budget} blocks removed, between every "
+            "two searches and calibrations. Squares along the diagonal: one calibration, different searches."
         )
-        table = similarity(evidence.results, model, budget)
+        key = (model, budget, *more)
+        table = similarity(evidence.results, dict(zip(within, key, strict=True)))
         if len(table) > 1:
-            yield Plot(
-                f"consensus {model} k{budget}",
-                "search",
-                caption,
-                figures.consensus_matrix(table, model, budget),
-            )
+            name = " ".join([f"consensus {model} k{budget}", *map(str, more)])
+            yield Plot(name, "search", caption, figures.consensus_matrix(table, key))
 
 
 def _search_plots(subject: Subject) -> Iterator[Plot]:
@@ -95,9 +97,9 @@ def _search_plots(subject: Subject) -> Iterator[Plot]:
             f"Cost of the search and {subject.title}. Line: what no search beats; band: one standard error of a "
             "difference."
         )
-        higher = subject.response.startswith("accuracy")
+        higher = subject.response.higher_is_better
         figure = figures.quality_cost(subject.costs, subject.label, higher_is_better=higher)
-        n_panels = subject.costs[CONDITION].drop_duplicates()
+        n_panels = subject.costs[design.configurations(subject.costs)].drop_duplicates()
         yield Plot(f"cost {subject.title}", "search", caption + _first_of(n_panels, MAX_PANELS), figure)
 
 
@@ -114,7 +116,8 @@ def _variance_plots(evidence: Evidence, subjects: list[Subject]) -> Iterator[Plo
         yield Plot("shares", "variance", caption, figure)
     for subject in subjects:
         if subject.values["calibration"].nunique() > 1:
-            values = subject.values.groupby(["model", "budget", "calibration", "search"], observed=True)
+            within = design.conditions(subject.values)
+            values = subject.values.groupby([*within, "calibration", design.SEARCH], observed=True)
             means = values.agg(value=("value", "mean"), stderr=("stderr", "mean")).reset_index()
             caption = (
                 f"How {subject.title} depends on the calibration, one line per search; parallel lines: no interaction."
@@ -130,7 +133,7 @@ def _switches(evidence: Evidence) -> pd.DataFrame:
     rows = []
     for subject in evidence.subjects:
         if found := subject.decomposition:
-            unit = "pp" if subject.unit == "percentage points" else "nat"
+            unit = SHORT.get(subject.response.unit, subject.response.unit)
             rows.append((subject.title, *_switch_texts(found.panel, found.factors, "switch_rms", unit)))
     for patterns in evidence.patterns:
         texts = _switch_texts(patterns.panel, patterns.factors, "switch_difference", "blocks")

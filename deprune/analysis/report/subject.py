@@ -7,18 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from deprune.analysis import design
 from deprune.analysis.patterns.similarity import calibration_groups
-from deprune.analysis.read.responses import response
+from deprune.analysis.read.responses import INCREASE, Measured, response
 from deprune.analysis.read.results import Results
 from deprune.analysis.searches.cost import quality_against_cost, spread_across_searches
-from deprune.analysis.searches.gains import dense_values, gains_over_oneshot
+from deprune.analysis.searches.gains import gains_over_oneshot
 from deprune.analysis.variance.classical import classical_table
 from deprune.analysis.variance.decompose import Decomposition, decompose
 from deprune.analysis.variance.sensitivity import sensitivity
 from deprune.core.errors import AnalysisError, DataError, DepruneError
-
-CONDITION = ["model", "budget", "calib_config"]
-INCREASE = "calibration loss increase"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,13 +25,12 @@ class Subject:
 
     Attributes:
         title: The response, with the objective where it is that objective's loss.
-        response: Name of the response.
+        response: The response.
         results: The runs that can have it.
-        unit: Of the response.
         decomposition: Its variance by factor; None where `refusal` says why.
         refusal: Why there is no decomposition; else empty.
         notes: Sentences on which runs were taken.
-        values: One row per model, budget, configuration and search: mean `value`, `stderr` over seeds.
+        values: One row per condition, configuration and search: mean `value`, `stderr` over seeds.
         gains: As of `gains_over_oneshot`.
         spread: As of `spread_across_searches`.
         costs: As of `quality_against_cost`, for the first cost that the runs have; may be empty.
@@ -42,9 +39,8 @@ class Subject:
     """
 
     title: str
-    response: str
+    response: Measured
     results: Results
-    unit: str
     decomposition: Decomposition | None
     refusal: str
     notes: tuple[str, ...]
@@ -58,12 +54,12 @@ class Subject:
     @property
     def label(self) -> str:
         """Name and unit, for an axis."""
-        return f"{self.title} [{self.unit}]"
+        return f"{self.title} [{self.response.unit}]"
 
     @property
     def is_part(self) -> bool:
         """Whether it is one task or corpus of several."""
-        return " of " in self.response
+        return self.response.task is not None
 
 
 OVER_TASKS = "The noise of items is subtracted: these numbers speak of the tasks, not of these very items alone."
@@ -80,47 +76,49 @@ def subjects_of(results: Results, name: str, n_resamples: int) -> list[Subject]:
 def _parts(results: Results, name: str) -> list[tuple[Results, str, tuple[str, ...]]]:
     """Returns the runs that can have a response, apart where objectives measure different things."""
     runs = results.runs
+    objective = runs[design.OBJECTIVE].astype(str)
     if name == INCREASE:
-        objectives = runs.loc[runs["calib_value"].notna() & ~runs["is_dense"], "objective"].astype(str).unique()
-        return [(results.where({"objective": o}), f"{name} ({o})", ()) for o in objectives]
+        objectives = objective[runs["calib_value"].notna() & ~runs["is_dense"]].unique()
+        return [(results.where({design.OBJECTIVE: o}), f"{name} ({o})", ()) for o in objectives]
     present = response(results, name).values.notna() & ~runs["is_dense"]
-    measured = present.groupby(runs["objective"].astype(str)).any()
+    measured = present.groupby(objective).any()
     having = measured.index[measured].tolist()
-    without = [o for o in measured.index if o not in having and not runs.loc[runs["objective"] == o, "is_dense"].all()]
+    without = [o for o in measured.index if o not in having and not runs.loc[objective == o, "is_dense"].all()]
     if not having or not without:
         return [(results, name, ())]
     note = f"{name} was measured for the objective {', '.join(having)} only, not for {', '.join(without)}."
-    return [(results.where({"objective": having}), name, (note,))]
+    return [(results.where({design.OBJECTIVE: having}), name, (note,))]
 
 
 def _subject(part: Results, name: str, title: str, notes: tuple[str, ...], n_resamples: int) -> Subject:
-    found, refusal = None, ""
+    found, refusal, chosen = None, "", response(part, name)
     try:
-        found, noted = _decompose(part, name, n_resamples)
+        found, noted = _decompose(part, chosen, n_resamples)
         notes += noted
     except DepruneError as error:
         refusal = str(error)
-    dense = dense_values(part, name).groupby(part.runs["model"], observed=True).mean()
+    kinds = [part.runs[name] for name in design.conditions(part.runs) if name not in design.OF_PRUNED]
+    dense = chosen.dense.groupby(kinds, observed=True).mean()
     return Subject(
         title=title,
-        response=name,
+        response=chosen,
         results=part,
-        unit=response(part, name).unit,
         decomposition=found,
         refusal=refusal,
         notes=notes,
-        values=_values(part, name),
+        values=_values(part, chosen),
         gains=gains_over_oneshot(part, name),
         spread=spread_across_searches(part, name),
         costs=_costs(part, name),
         dense=dense,
-        sensitivity=sensitivity(part, found, n_resamples) if found and " of " not in name else pd.DataFrame(),
+        sensitivity=sensitivity(part, found, n_resamples) if found and chosen.task is None else pd.DataFrame(),
     )
 
 
-def _decompose(results: Results, name: str, n_resamples: int) -> tuple[Decomposition, tuple[str, ...]]:
+def _decompose(results: Results, chosen: Measured, n_resamples: int) -> tuple[Decomposition, tuple[str, ...]]:
     """Decomposes a response, over items where their answers allow it, and says which."""
-    if not name.startswith("accuracy"):
+    name = chosen.name
+    if not chosen.is_mean_of_items:
         return decompose(results, name, n_resamples=n_resamples), ()
     try:
         return decompose(results, name, over_items=True, n_resamples=n_resamples), (OVER_TASKS,)
@@ -129,10 +127,10 @@ def _decompose(results: Results, name: str, n_resamples: int) -> tuple[Decomposi
     return decompose(results, name, n_resamples=n_resamples), (OVER_ITEMS.format(why),)
 
 
-def _values(results: Results, name: str) -> pd.DataFrame:
-    frame = results.runs.assign(value=response(results, name).values, calibration=calibration_groups(results.runs))
+def _values(results: Results, chosen: Measured) -> pd.DataFrame:
+    frame = results.runs.assign(value=chosen.values, calibration=calibration_groups(results.runs))
     frame = frame[~frame["is_dense"] & frame["value"].notna()]
-    grouped = frame.groupby([*CONDITION, "calibration", "search"], observed=True)["value"]
+    grouped = frame.groupby([*design.configurations(frame), "calibration", design.SEARCH], observed=True)["value"]
     return grouped.agg(value="mean", stderr="sem", runs="size").reset_index()
 
 
@@ -150,11 +148,11 @@ def shares_by_seeds(subject: Subject, n_resamples: int = 500) -> pd.DataFrame:
         `subject`, `seeds`, `quantity`, `share_within`, `share_within_low`, `share_within_high`; empty for fewer than
         three seeds.
     """
-    seeds = sorted(subject.results.runs.loc[~subject.results.runs["is_dense"], "calib_seed"].dropna().unique())
+    seeds = sorted(subject.results.runs.loc[~subject.results.runs["is_dense"], design.SEED].dropna().unique())
     tables = []
     for n in range(2, len(seeds) + 1) if len(seeds) > 2 else ():
         try:
-            part, _ = _decompose(subject.results.where({"calib_seed": seeds[:n]}), subject.response, n_resamples)
+            part, _ = _decompose(subject.results.where({design.SEED: seeds[:n]}), subject.response, n_resamples)
         except AnalysisError:
             continue
         tables.append(part.headline.assign(subject=subject.title, seeds=n))

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from deprune.analysis import design
 from deprune.analysis.read.failure_rates import rates_by_level
 from deprune.analysis.read.published import check_published, published_remarks
-from deprune.analysis.read.records import FACTORS
 from deprune.analysis.report.claims import Claim
 from deprune.analysis.report.evidence import Evidence
 from deprune.analysis.report.subject import Subject, classical
@@ -107,7 +107,9 @@ def _search_tables(evidence: Evidence) -> Iterator[Table]:
     )
     spread = "Spread between searches within a condition; variance is the population variance."
     cost = "Quality against cost; on the front: no search is as good and as cheap."
-    consensus = "Mean Jaccard similarity of pairs of runs, with what chance gives; random and last are left out."
+    consensus = (
+        "Mean Jaccard similarity of pairs of runs, with what chance gives; searches that look at no loss are left out."
+    )
     yield Table("gains", "search", gains, _by_subject(evidence, _gains))
     yield Table("spread", "search", spread, _by_subject(evidence, lambda subject: subject.spread))
     yield Table("cost", "search", cost, _by_subject(evidence, lambda subject: subject.costs))
@@ -165,7 +167,7 @@ def _ratio(subject: Subject) -> pd.DataFrame:
     row = {"log_ratio": ratio.log, "low": ratio.low, "high": ratio.high, "p": ratio.p, "verdict": ratio.verdict}
     counts = {"runs": len(panel.values), "draws": panel.n_draws, "seeds": panel.n_seeds}
     counts |= {"cells": panel.grid.n_cells, "cells_missing": panel.n_cells_missing}
-    counts["distinct_subsets"] = len(panel.rows[["model", "subset"]].dropna().drop_duplicates())
+    counts["distinct_subsets"] = len(panel.rows[[design.MODEL, "subset"]].dropna().drop_duplicates())
     return pd.DataFrame([row | counts | {"estimator": subject.decomposition.estimator}])
 
 
@@ -186,9 +188,11 @@ def _classical(subject: Subject) -> pd.DataFrame:
 
 def _factors(runs: pd.DataFrame) -> pd.DataFrame:
     rows = []
-    for factor in (*FACTORS, "calib_seed", "search_seed"):
+    for factor in (*design.factors_of(runs), *design.factors_of(runs, design.Role.REPLICATE)):
         levels = runs.loc[~runs["is_dense"], factor].drop_duplicates().sort_values()
         names = ["none" if pd.isna(level) else str(level) for level in levels]
+        if design.is_silent(factor, names):
+            continue
         more = [f"{len(names) - MAX_LEVELS} more"] if len(names) > MAX_LEVELS else []
         rows.append((factor, len(names), ", ".join([*names[:MAX_LEVELS], *more])))
     return pd.DataFrame(rows, columns=["factor", "levels", "names"])
@@ -196,7 +200,8 @@ def _factors(runs: pd.DataFrame) -> pd.DataFrame:
 
 def _dense(evidence: Evidence) -> pd.DataFrame:
     columns = {s.label: s.dense for s in evidence.subjects if s.dense.abs().gt(0).any()}
-    return pd.DataFrame(columns).rename_axis("model").reset_index() if columns else pd.DataFrame()
+    names = evidence.subjects[0].dense.index.names
+    return pd.DataFrame(columns).rename_axis(names).reset_index() if columns else pd.DataFrame()
 
 
 def _warnings(runs: pd.DataFrame) -> pd.DataFrame:

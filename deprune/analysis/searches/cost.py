@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from deprune.analysis import design
 from deprune.analysis.read.responses import response
 from deprune.analysis.read.results import Results
 from deprune.analysis.types import Array
 
 COSTS = ("n_evals", "block_calls", "search_seconds")
 """Losses that the search asked for, blocks run on one sample, and seconds; what was remembered saves the latter two."""
-
-CONDITION = ["model", "budget", "calib_config"]
 
 
 def spread_across_searches(results: Results, name: str) -> pd.DataFrame:
@@ -24,13 +23,13 @@ def spread_across_searches(results: Results, name: str) -> pd.DataFrame:
         `variance_without_noise`: the sample variance minus what seeds add to means (missing for one seed).
     """
     frame = _measured(results, name)
-    rows = []
-    for key, group in frame.groupby(CONDITION, observed=True):
+    rows, within = [], design.configurations(frame)
+    for key, group in frame.groupby(within, observed=True):
         by_search = group.groupby("search", observed=True)["value"]
         means, noise = by_search.mean(), (by_search.var(ddof=1) / by_search.size()).mean()
         sample_variance = float(means.var(ddof=1)) if len(means) > 1 else np.nan
         rows.append(
-            dict(zip(CONDITION, key, strict=True))
+            dict(zip(within, key, strict=True))
             | {
                 "searches": len(means),
                 "distinct": group["subset"].nunique(),
@@ -50,7 +49,7 @@ def quality_against_cost(results: Results, name: str, cost: str = "n_evals") -> 
 
     Args:
         results: The runs.
-        name: A response; accuracies are better when higher, others when lower.
+        name: A response.
         cost: One of `COSTS`.
 
     Returns:
@@ -58,12 +57,13 @@ def quality_against_cost(results: Results, name: str, cost: str = "n_evals") -> 
         seeds, `cost`, and `on_front`: no other search there is as cheap and as good and better in one of the two.
     """
     frame = _measured(results, name).dropna(subset=[cost])
-    by_search = frame.groupby([*CONDITION, "search"], observed=True)
+    within = design.configurations(frame)
+    by_search = frame.groupby([*within, design.SEARCH], observed=True)
     table = by_search.agg(value=("value", "mean"), stderr=("value", "sem"), cost=(cost, "mean"), runs=("value", "size"))
     table = table.reset_index()
-    sign = -1.0 if name.startswith("accuracy") else 1.0
+    sign = -1.0 if response(results, name).higher_is_better else 1.0
     table["on_front"] = False
-    for _, group in table.groupby(CONDITION, observed=True):
+    for _, group in table.groupby(within, observed=True):
         table.loc[group.index, "on_front"] = on_front(group["cost"].to_numpy(float), sign * group["value"].to_numpy())
     return table.assign(response=name, cost_unit=cost)
 

@@ -8,22 +8,24 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from deprune.analysis import design
 from deprune.analysis.read.responses import response
 from deprune.analysis.read.results import Results
 from deprune.analysis.types import Array
+from deprune.core.kinds import Kind
 
-SIMPLE = ("dense", "random", "last", "angular", "shortgpt", "oneshot")
-"""Searches that look at no combination of blocks; all others count as complex."""
+BASELINE = "oneshot"
+"""The search that all others are compared with."""
 
-CELL = ["model", "budget", "calib_config", "calib_seed"]
+NOT_COMPLEX = (Kind.CONTROL, Kind.SIMPLE)
 
 
 def gains_over_oneshot(results: Results, name: str) -> pd.DataFrame:
-    """Compares every complex search with one-shot in the same model, budget, configuration and draw.
+    """Compares every complex search with one-shot in the same condition, configuration and draw.
 
     Args:
         results: The runs.
-        name: A response; accuracies are better when higher, others when lower.
+        name: A response.
 
     Returns:
         One row per search: `gain` [unit of the response; positive is better], `oneshot_loss` (what one-shot
@@ -32,10 +34,11 @@ def gains_over_oneshot(results: Results, name: str) -> pd.DataFrame:
         together: each is of level 1 − 0.05/m. Only searches that share a cell with one-shot have a row.
     """
     wide, lost = _paired(results, name)
-    others = [s for s in wide.columns if s.split(" ")[0] not in SIMPLE and (wide[s] - wide["oneshot"]).notna().any()]
+    simple = {*results.runs.loc[results.runs["search_kind"].isin(NOT_COMPLEX), design.SEARCH].astype(str)}
+    others = [s for s in wide.columns if s not in simple and (wide[s] - wide[BASELINE]).notna().any()]
     rows = []
     for search in others:
-        gained = (wide[search] - wide["oneshot"]).dropna()
+        gained = (wide[search] - wide[BASELINE]).dropna()
         denominator = lost[gained.index].to_numpy(float)
         draws = pd.factorize(gained.index.get_level_values("draw"))[0]
         value, low, high = _ratio(gained.to_numpy(float), denominator, draws, 0.05 / len(others))
@@ -45,34 +48,20 @@ def gains_over_oneshot(results: Results, name: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def dense_values(results: Results, name: str) -> pd.Series:
-    """Returns the response of the dense model for every run, in the unit of the response."""
-    if name == "calibration loss increase":
-        return pd.Series(0.0, index=results.runs.index)
-    tasks = response(results, name).tasks
-    metric, factor = ("acc", 100.0) if name.startswith("accuracy") else ("log_perplexity", 1.0)
-    scores = results.scores[(results.scores["metric"] == metric) & results.scores["task"].isin(tasks)]
-    means = factor * scores.groupby(scores["run_id"].astype(str))["dense_value"].mean()
-    return means.reindex(results.runs.index)
-
-
 def _paired(results: Results, name: str) -> tuple[pd.DataFrame, pd.Series]:
     """Returns values by cell and search, higher being better, and one-shot's loss by cell."""
-    sign = 1.0 if name.startswith("accuracy") else -1.0
-    runs = results.runs
-    frame = runs[[*CELL, "search"]].assign(
-        value=sign * response(results, name).values,
-        dense=sign * dense_values(results, name),
-        draw=runs["calib_sample_id"].fillna(runs["draw_id"]),
-    )
+    chosen, runs = response(results, name), results.runs
+    sign = 1.0 if chosen.higher_is_better else -1.0
+    frame = runs.assign(value=sign * chosen.values, dense=sign * chosen.dense, draw=design.draws_of(runs))
     frame = frame[~runs["is_dense"] & frame["value"].notna()]
-    cells = frame.groupby([*CELL, "draw", "search"], observed=True, dropna=False)
+    cell = [*design.configurations(frame), design.SEED, "draw"]
+    cells = frame.groupby([*cell, design.SEARCH], observed=True, dropna=False)
     wide = cells["value"].mean().unstack()
     wide.columns = wide.columns.astype(str)
-    if "oneshot" not in wide:
+    if BASELINE not in wide:
         return pd.DataFrame(), pd.Series(dtype=float)
-    dense = frame.groupby([*CELL, "draw"], observed=True, dropna=False)["dense"].mean()
-    return wide, dense.reindex(wide.index) - wide["oneshot"]
+    dense = frame.groupby(cell, observed=True, dropna=False)["dense"].mean()
+    return wide, dense.reindex(wide.index) - wide[BASELINE]
 
 
 def _ratio(above: Array, below: Array, draws: Array, alpha: float) -> tuple[float, float, float]:

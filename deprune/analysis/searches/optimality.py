@@ -10,17 +10,28 @@ whatever jobs), the evaluation store holds the truth, and no model is run to com
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from deprune.core.errors import DataError
 from deprune.core.subset import BlockSubset, SearchSpace
-from deprune.record.evaluations import open_store
+from deprune.record.columns import columns_of
+from deprune.record.evaluations import EvaluationStore
 from deprune.record.schema import RunRecord
 from deprune.record.store import ResultStore
+
+Losses: TypeAlias = dict[tuple[int, ...], float]
+"""Removed blocks -> loss."""
+
+NAMED = (
+    "run_id", "model", "calib_config", "calib_seed", "objective", "search", "search_seed", "budget",
+)  # fmt: skip
+"""Columns that say which run a gap is of."""
 
 
 def optimality_gaps(results_dir: Path) -> pd.DataFrame:
@@ -35,7 +46,9 @@ def optimality_gaps(results_dir: Path) -> pd.DataFrame:
     records = [r for r in ResultStore(results_dir).records() if not r.is_dense]
     if not records:
         raise DataError(f"There are no runs of pruned models in {results_dir}; give the results_dir of a sweep.")
-    rows = [row for record in records if (row := _gap(record, results_dir / "evaluations")) is not None]
+    store = cache(EvaluationStore)  # each is read once, and kept for as long as this runs
+    losses = cache(lambda folder, samples, budget: _losses(store(folder), samples, budget))
+    rows = [row for record in records if (row := _gap(record, results_dir / "evaluations", losses)) is not None]
     if not rows:
         raise DataError(
             f"None of the {len(records)} runs in {results_dir} can be compared with the best subset; run the same "
@@ -44,26 +57,19 @@ def optimality_gaps(results_dir: Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _gap(record: RunRecord, evaluations: Path) -> dict[str, object] | None:
-    search = record.identity["search"]
-    last = range(record.n_blocks - search["protect_last"], record.n_blocks)
-    protected = frozenset({*range(search["protect_first"]), *last})
-    space = SearchSpace(record.n_blocks, record.budget, protected)
-    known = _losses(evaluations / record.stores["evaluations"], record.stores["samples"], record.budget)
-    losses = np.array([loss for removed, loss in known.items() if BlockSubset(space.n_blocks, removed) in space])
+def _gap(record: RunRecord, evaluations: Path, losses_of: Callable[..., Losses]) -> dict[str, object] | None:
+    search, stores, budget = record.identity["search"], record.provenance.stores, record.factors.budget
+    n_blocks = record.removal.n_blocks
+    last = range(n_blocks - search["protect_last"], n_blocks)
+    space = SearchSpace(n_blocks, budget, frozenset({*range(search["protect_first"]), *last}))
+    known = losses_of(evaluations / stores["evaluations"], stores["samples"], budget)
+    losses = np.array([loss for removed, loss in known.items() if BlockSubset(n_blocks, removed) in space])
     if len(losses) < space.size:
         return None
-    loss = known[tuple(sorted(record.removed))]
+    loss = known[tuple(sorted(record.removal.order))]
     best, chance = losses.min(), losses.mean()
-    return {
-        "run_id": record.run_id,
-        "model": record.model,
-        "calib_config": record.calib_config,
-        "calib_seed": record.calib_seed,
-        "objective": record.objective,
-        "search": record.search,
-        "search_seed": record.search_seed,
-        "budget": record.budget,
+    columns = columns_of(record)
+    return {name: columns[name] for name in NAMED} | {
         "n_subsets": space.size,
         "loss": loss,
         "best_loss": best,
@@ -73,10 +79,8 @@ def _gap(record: RunRecord, evaluations: Path) -> dict[str, object] | None:
     }
 
 
-@lru_cache(maxsize=64)
-def _losses(folder: Path, samples: str, budget: int) -> dict[tuple[int, ...], float]:
+def _losses(store: EvaluationStore, samples: str, budget: int) -> Losses:
     """Returns the losses of all subsets of a size that are known on all of some samples."""
-    store = open_store(folder)
     keys = store.keys_of(samples) or []
     found = {}
     for bits in store.subsets():

@@ -12,15 +12,16 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from deprune.analysis import design
 from deprune.analysis.read.responses import response
 from deprune.analysis.read.results import Results
 from deprune.analysis.types import Array
+from deprune.record.schema import ACCURACY, LOG_PERPLEXITY
 
 MAX_EXACT = 8
 """Up to this many items all orders are tried (40,320); beyond, a random sample of them."""
 
 N_RANDOM = 19_999
-CONDITION = ["model", "budget", "calib_config"]
 
 
 @cache
@@ -55,6 +56,12 @@ def rank_correlation(first: Sequence[float], second: Sequence[float], kind: str 
     return observed, as_far / len(orders) if exact else (as_far + 1) / (len(orders) + 1)
 
 
+def correlations(first: pd.Series, second: pd.Series) -> dict[str, float]:
+    """Returns both coefficients, `spearman` and `kendall`, with their p values."""
+    found = {kind: rank_correlation(first.tolist(), second.tolist(), kind) for kind in ("spearman", "kendall")}
+    return {name: value for kind, (rho, p) in found.items() for name, value in ((kind, rho), (f"p_{kind}", p))}
+
+
 def _embed(ranks: Array, kind: str) -> Array:
     """Returns vectors whose cosine is the rank correlation."""
     if kind == "kendall":
@@ -72,7 +79,7 @@ def _cosine(one: Array, others: Array) -> tuple[float, Array]:
 
 
 def perplexity_against_accuracy(
-    results: Results, perplexity: str = "log perplexity", accuracy: str = "accuracy", *, drop_copies: bool = False
+    results: Results, perplexity: str = LOG_PERPLEXITY, accuracy: str = ACCURACY, *, drop_copies: bool = False
 ) -> pd.DataFrame:
     """Ranks the searches of every condition by both responses (rank 1 is best) and correlates the ranks.
 
@@ -91,13 +98,10 @@ def perplexity_against_accuracy(
     rows = []
     for key, group, means in _conditions(results, perplexity, accuracy):
         ranked = means[~means["is_copy"]] if drop_copies else means
-        rho, p_rho = rank_correlation(ranked["lower"].tolist(), (-ranked["higher"]).tolist())
-        tau, p_tau = rank_correlation(ranked["lower"].tolist(), (-ranked["higher"]).tolist(), "kendall")
-        row = dict(zip(CONDITION, key, strict=True))
-        row |= {"searches": len(means), "distinct": int((~means["is_copy"]).sum())}
-        row |= {"spearman": rho, "p_spearman": p_rho, "kendall": tau, "p_kendall": p_tau}
+        row = key | {"searches": len(means), "distinct": int((~means["is_copy"]).sum())}
+        row |= correlations(ranked["lower"], -ranked["higher"])
         for name, column in (("perplexity", "lower"), ("accuracy", "higher")):
-            of_ranked = group[group["search"].isin(ranked.index)]
+            of_ranked = group[group[design.SEARCH].isin(ranked.index)]
             row[f"variance_{name}"], row[f"noise_{name}"] = variance_and_noise(of_ranked, column)
         rows.append(row)
     return adjusted(pd.DataFrame(rows), "p_spearman", "p_holm", "holm")
@@ -113,7 +117,7 @@ def variance_and_noise(runs: pd.DataFrame, response: str) -> tuple[float, float]
         runs: With `search`, `calib_seed`, and the response.
         response: Name of a column.
     """
-    table = runs.pivot_table(response, "search", "calib_seed", observed=True).dropna().to_numpy()
+    table = runs.pivot_table(response, design.SEARCH, design.SEED, observed=True).dropna().to_numpy()
     n_searches, n_seeds = table.shape
     if n_searches < 2 or n_seeds < 2:
         return math.nan, math.nan
@@ -145,21 +149,26 @@ def ceiling(ranks: pd.DataFrame) -> float:
 
 def _conditions(
     results: Results, perplexity: str, accuracy: str
-) -> Iterator[tuple[tuple[Hashable, ...], pd.DataFrame, pd.DataFrame]]:
-    """Yields the runs of a condition, and their means by search with whether another found the same subsets."""
+) -> Iterator[tuple[dict[str, Hashable], pd.DataFrame, pd.DataFrame]]:
+    """Yields a condition, its runs, and their means by search with whether another found the same subsets."""
     lower, higher = response(results, perplexity).values, response(results, accuracy).values
     frame = results.runs.assign(lower=lower, higher=higher)
     frame = frame[~frame["is_dense"] & frame["lower"].notna() & frame["higher"].notna()]
-    for key, group in frame.groupby(CONDITION, observed=True):
-        means = group.groupby("search", observed=True).agg(
+    within = design.configurations(frame)
+    for key, group in frame.groupby(within, observed=True):
+        means = group.groupby(design.SEARCH, observed=True).agg(
             lower=("lower", "mean"), higher=("higher", "mean"), subsets=("subset", lambda s: tuple(sorted(s.dropna())))
         )
-        yield key, group, means.assign(is_copy=(means["subsets"].str.len() > 0) & means["subsets"].duplicated())
+        yield (
+            dict(zip(within, key, strict=True)),
+            group,
+            means.assign(is_copy=(means["subsets"].str.len() > 0) & means["subsets"].duplicated()),
+        )
 
 
 def mean_rank_correlation(results: Results) -> tuple[float, float]:
     """Returns `mean_correlation` of perplexity and accuracy over conditions, equal subsets counting once."""
-    conditions = (means[~means["is_copy"]] for *_, means in _conditions(results, "log perplexity", "accuracy"))
+    conditions = (means[~means["is_copy"]] for *_, means in _conditions(results, LOG_PERPLEXITY, ACCURACY))
     return mean_correlation([(m["lower"].tolist(), (-m["higher"]).tolist()) for m in conditions if len(m) > 2])
 
 
@@ -196,25 +205,26 @@ def mean_correlation(pairs: Sequence[tuple[Sequence[float], Sequence[float]]], s
 
 
 def agreement_between_calibrations(results: Results, name: str) -> pd.DataFrame:
-    """Correlates the ranks of searches between every two calibration configurations of a model and budget.
+    """Correlates the ranks of searches between every two calibration configurations of a condition.
 
     Args:
         results: The runs.
         name: The response that ranks the searches.
 
     Returns:
-        `model`, `budget`, `first`, `second`, number of `searches` in both, `spearman`, its exact `p`, and
-        `p_adjusted` (Benjamini-Hochberg over the table).
+        The condition (`model`, `budget`), `first`, `second`, number of `searches` in both, `spearman`, its exact `p`,
+        and `p_adjusted` (Benjamini-Hochberg over the table).
     """
     values = response(results, name).values
     frame = results.runs.assign(value=values)
     frame = frame[~frame["is_dense"] & frame["value"].notna()]
     rows = []
-    for key, group in frame.groupby(["model", "budget"], observed=True):
-        wide = group.groupby(["search", "calib_config"], observed=True)["value"].mean().unstack()
+    within = design.conditions(frame)
+    for key, group in frame.groupby(within, observed=True):
+        wide = group.groupby([design.SEARCH, design.CONFIGURATION], observed=True)["value"].mean().unstack()
         for first, second in itertools.combinations(wide.columns, 2):
             both = wide[[first, second]].dropna()
             rho, p = rank_correlation(both[first].tolist(), both[second].tolist())
             rows.append((*key, first, second, len(both), rho, p))
-    table = pd.DataFrame(rows, columns=["model", "budget", "first", "second", "searches", "spearman", "p"])
+    table = pd.DataFrame(rows, columns=[*within, "first", "second", "searches", "spearman", "p"])
     return adjusted(table, "p", "p_adjusted", "fdr_bh")

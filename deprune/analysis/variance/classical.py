@@ -55,7 +55,7 @@ def classical_table(panel: Panel, order: int = 2) -> pd.DataFrame:
                 "f": f, "p": float(stats.f.sf(f, df, df_error)),
                 "eta2": ss / total, "partial_eta2": ss / (ss + df_error * ms_error),
                 "omega2": (ss - df * ms_error) / (total + ms_error),
-                "partial_omega2": df * (f - 1) / (df * (f - 1) + n), "omega2_low": low, "omega2_high": high,
+                "partial_omega2": df * (f - 1) / (df * (f - 1) + n), "omega2_low": low, "omega2_high": high
             }
         )  # fmt: skip
     table = pd.DataFrame(rows)

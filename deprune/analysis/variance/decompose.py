@@ -10,13 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from deprune.analysis.read.records import FACTORS
-from deprune.analysis.read.responses import Response, response
+from deprune.analysis import design
+from deprune.analysis.read.responses import Measured, response
 from deprune.analysis.read.results import Results
+from deprune.analysis.types import Array, Generator
 from deprune.analysis.variance.estimators import CROSS_REPLICATE, Estimate, estimate
 from deprune.analysis.variance.headline import (
     NOT_IDENTIFIED,
@@ -65,7 +67,7 @@ class Decomposition:
         notes: Sentences that belong under every table.
     """
 
-    response: Response
+    response: Measured
     headline: pd.DataFrame
     ratio: Ratio
     tests: pd.DataFrame
@@ -95,7 +97,7 @@ def decompose(
         name: The response, one of `response_names(results)`.
         factors: The factors of the grid; by default all that vary (see `build_panel`).
         over_items: Make the statement about the tasks rather than about these very items: the noise of items is
-            subtracted, and is in the intervals. Needs an accuracy and the answers of every run.
+            subtracted, and is in the intervals. Needs a mean over items and the answers of every run.
         n_resamples: Number of bootstrap resamples; fewer than 500 cost coverage.
         seed: Of resampling and permuting.
 
@@ -112,41 +114,49 @@ def decompose(
     items = _item_noise(results, panel, chosen, point) if over_items else None
     if items is not None:
         point = replace(point, products=point.products - items.products, seed=point.seed - items.seed)
-    centre, resamples = resample(panel, point, n_resamples, rng, items)
-    resampled = Resampled(np.append(point.terms, point.seed), centre, resamples, point.degrees)
+    resampled = resample(panel, point, n_resamples, rng, items)
     estimator = point.estimator + (ITEMS_SUBTRACTED if items is not None else "")
-    label, unit = {"estimator": estimator}, {"unit": chosen.unit}
     return Decomposition(
         response=chosen,
-        headline=headline_table(panel, resampled).assign(**unit, **label),
-        ratio=ratio(panel, resampled),
-        tests=permutation_tests(panel, N_PERMUTATIONS, rng),
-        components=component_table(panel.grid, resampled).assign(**unit, **label),
-        factors=factor_table(panel, resampled.point).assign(**unit, **label),
-        calibration_parts=calibration_parts(panel, point).assign(**label),
+        **tables(panel, point, resampled, rng, {"unit": chosen.unit, "estimator": estimator}),
+        calibration_parts=calibration_parts(panel, point).assign(estimator=estimator),
         leave_one_out=leave_one_out(results.runs, chosen, panel),
         estimator=estimator,
-        panel=panel,
         estimate=point,
         notes=(*panel.notes, *_notes(panel, chosen, point)),
     )
 
 
-def _item_noise(results: Results, panel: Panel, chosen: Response, point: Estimate) -> ItemNoise:
-    if not chosen.name.startswith("accuracy"):
-        raise AnalysisError(f"The noise of items can be taken from accuracies only, not from {chosen.name}.")
+def tables(
+    panel: Panel, point: Estimate, resampled: tuple[Array, Array], rng: Generator, label: dict[str, str]
+) -> dict[str, Any]:
+    """Returns what every decomposition has: `headline`, `ratio`, `tests`, `components`, `factors` and the `panel`."""
+    values = Resampled(np.append(point.terms, point.seed), *resampled, point.degrees)
+    return {
+        "headline": headline_table(panel, values).assign(**label),
+        "ratio": ratio(panel, values),
+        "tests": permutation_tests(panel, N_PERMUTATIONS, rng),
+        "components": component_table(panel.grid, values).assign(**label),
+        "factors": factor_table(panel, values.point).assign(**label),
+        "panel": panel,
+    }
+
+
+def _item_noise(results: Results, panel: Panel, chosen: Measured, point: Estimate) -> ItemNoise:
+    if not chosen.is_mean_of_items:
+        raise AnalysisError(f"The noise of items can be taken from means over items only, not from {chosen.name}.")
     if point.estimator != CROSS_REPLICATE:
         raise AnalysisError(
             f"The noise of items cannot be taken from the estimator {point.estimator}; it needs a complete grid with "
             "two calibration seeds or more."
         )
-    answers = load_items(results, panel, chosen.tasks)
+    answers = load_items(results, panel, chosen)
     if single := [task for task, correct in answers.items() if correct.shape[1] < 2]:
         raise AnalysisError(f"{', '.join(single)} has one item, whose noise cannot be known; score the runs on more.")
-    return item_noise(panel, answers)
+    return item_noise(panel, answers, chosen.scale)
 
 
-def leave_one_out(runs: pd.DataFrame, chosen: Response, panel: Panel) -> pd.DataFrame:
+def leave_one_out(runs: pd.DataFrame, chosen: Measured, panel: Panel) -> pd.DataFrame:
     """Recomputes the headline without each level of each factor.
 
     Shares belong to the levels that were run; the range over these rows says how much to one of them.
@@ -156,7 +166,7 @@ def leave_one_out(runs: pd.DataFrame, chosen: Response, panel: Panel) -> pd.Data
         without which nothing can be estimated are passed over.
     """
     rows = []
-    for factor in (f for f in FACTORS if panel.rows[f].nunique() > 1):
+    for factor in (f for f in design.factors_of(panel.rows) if panel.rows[f].nunique() > 1):
         for level in panel.rows[factor].unique():
             rest = panel.rows.index[(panel.rows[factor] != level).fillna(True).to_numpy(bool)]
             try:
@@ -193,7 +203,7 @@ def ranges_without_one(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["factor", "quantity", "levels", "low", "high", "jackknife_se"])
 
 
-def _notes(panel: Panel, chosen: Response, point: Estimate) -> list[str]:
+def _notes(panel: Panel, chosen: Measured, point: Estimate) -> list[str]:
     notes = [f"{point.estimator}: {point.bias}."] if point.bias else []
     missing = [what for what, there in (("calibration configuration", panel.calibration),) if not there]
     missing += [] if SEARCH in panel.grid.factors else ["search"]
@@ -214,6 +224,6 @@ def _notes(panel: Panel, chosen: Response, point: Estimate) -> list[str]:
 
 
 def _rivals_have_other_draws(panel: Panel) -> bool:
-    others = [panel.rows[f].astype(str).to_numpy() for f in FACTORS if f != SEARCH]
+    others = [panel.rows[f].astype(str).to_numpy() for f in design.factors_of(panel.rows) if f != SEARCH]
     rivals = pd.DataFrame({str(i): column for i, column in enumerate([*others, panel.seeds])})
     return bool(pd.Series(panel.draws).groupby([rivals[c] for c in rivals]).nunique().max() > 1)

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deprune.analysis.design import MAX_NAMED, name_levels
 from deprune.analysis.types import Array
 from deprune.analysis.variance.factor_grid import Grid, name_of_term
-from deprune.analysis.variance.panel import MAX_NAMED, Panel, name_levels
+from deprune.analysis.variance.panel import Panel
 from deprune.analysis.variance.reml import MixedModel
 from deprune.core.errors import AnalysisError
 

@@ -6,23 +6,21 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
 
-from deprune.analysis.read.records import FACTORS
+from deprune.analysis import design
 from deprune.analysis.types import Array
 from deprune.analysis.variance.factor_grid import Grid
 from deprune.core.errors import AnalysisError
 from deprune.core.suggestions import unknown_name
 
-CALIBRATION = ("calib_dataset", "objective", "calib_samples", "calib_seq_len")
-CONDITION = ("model", "budget")
-SEARCH = "search"
-JOINT = {"condition": CONDITION, "calib_config": CALIBRATION}
-"""Factors that stand for all existing combinations of others, where not every combination exists."""
+SEARCH = design.SEARCH
 
-MAX_NAMED = 5
+Columns: TypeAlias = dict[str, tuple[Array, tuple[object, ...]]]
+"""Factor -> the level of each run as a number, and the levels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +75,9 @@ class Panel:
     @property
     def calibration(self) -> tuple[str, ...]:
         """The factors of the grid that belong to the calibration configuration."""
-        return tuple(f for f in self.grid.factors if f in (*CALIBRATION, "calib_config"))
+        return tuple(
+            f for f in self.grid.factors if f in (*design.names(design.Role.CALIBRATION), design.CONFIGURATION)
+        )
 
     def cube(self, values: Array | None = None) -> Array:
         """Returns mean values by replicate and cell, `(n_seeds, n_cells)`, of a complete panel.
@@ -104,10 +104,11 @@ class Panel:
             cells that were computed from each of m draws, in the same order for all.
         """
         frame = pd.DataFrame({"place": self.seeds * self.grid.n_cells + self.cells, "draw": self.draws})
-        for factor in FACTORS:
+        factors = design.factors_of(self.rows)
+        for factor in factors:
             frame[factor] = pd.factorize(self.rows[factor], use_na_sentinel=False)[0]
         frame = frame.drop_duplicates("place")
-        inner = [f for f in FACTORS if frame.groupby("draw")[f].nunique().max() > 1]
+        inner = [f for f in factors if frame.groupby("draw")[f].nunique().max() > 1]
         frame = frame.sort_values(["draw", *inner, "place"])
         levels, places = frame[inner].to_numpy(), frame["place"].to_numpy()
         ends = [*np.flatnonzero(np.diff(frame["draw"])) + 1, len(frame)]
@@ -125,7 +126,7 @@ def build_panel(runs: pd.DataFrame, response: pd.DataFrame | pd.Series, factors:
         response: A value per run, or several, with the index of `runs`.
         factors: The factors of the grid. By default all that vary; where not every combination of
             the calibration factors exists, `calib_config` replaces them, and where not every
-            model has every budget, `condition` replaces these two.
+            model has every budget (and treatment), `condition` replaces these.
 
     Raises:
         AnalysisError: The response is missing in half of the runs, a factor does not vary, one that varies is
@@ -138,9 +139,9 @@ def build_panel(runs: pd.DataFrame, response: pd.DataFrame | pd.Series, factors:
     rows, notes = pruned[present], []
     if not present.all():
         notes.append(f"{(~present).sum()} of {len(present)} pruned runs lack the response and are left out.")
-    columns = {f: _codes(rows[f]) for f in FACTORS}
+    columns = {f: _codes(rows[f]) for f in design.factors_of(rows)}
     chosen = _choose(columns, factors, notes)
-    levels = {f: columns[f] if f in columns else _joint(rows, JOINT[f]) for f in chosen}
+    levels = {f: columns[f] if f in columns else _joint(columns, design.joint()[f]) for f in chosen}
     grid = Grid(chosen, tuple(names for _, names in levels.values()))
     cells = np.zeros(len(rows), dtype=int)
     for codes, names in levels.values():
@@ -151,7 +152,7 @@ def build_panel(runs: pd.DataFrame, response: pd.DataFrame | pd.Series, factors:
         values=np.squeeze(response.loc[rows.index].to_numpy(float), axis=1) if response.shape[1] == 1 else
         response.loc[rows.index].to_numpy(float),
         cells=cells,
-        seeds=_codes(rows["calib_seed"])[0],
+        seeds=_codes(rows[design.SEED])[0],
         draws=pd.factorize(draws, use_na_sentinel=False)[0],
         rows=rows,
         notes=tuple(notes),
@@ -168,8 +169,8 @@ def alias_table(runs: pd.DataFrame) -> pd.DataFrame:
         the larger of the two has levels cannot be told apart.
     """
     pruned = runs[~runs["is_dense"]]
-    columns = {f: _codes(pruned[f]) for f in FACTORS}
-    varying = [f for f in FACTORS if len(columns[f][1]) > 1]
+    columns = {f: _codes(pruned[f]) for f in design.factors_of(pruned)}
+    varying = [f for f, (_, names) in columns.items() if len(names) > 1]
     rows = []
     for first, second in itertools.combinations(varying, 2):
         (a, names_a), (b, names_b) = columns[first], columns[second]
@@ -199,36 +200,32 @@ def _codes(column: pd.Series) -> tuple[Array, tuple[object, ...]]:
     return codes, tuple("not stated" if pd.isna(level) else level for level in levels)
 
 
-def _joint(rows: pd.DataFrame, parts: Sequence[str]) -> tuple[Array, tuple[object, ...]]:
+def _joint(columns: Columns, parts: Sequence[str]) -> tuple[Array, tuple[object, ...]]:
     """Returns the factor whose levels are the combinations of other factors that exist."""
-    columns = [_codes(rows[f]) for f in parts]
-    varying = [(codes, names) for codes, names in columns if len(names) > 1] or columns[:1]
+    own = [columns[f] for f in parts if f in columns]
+    varying = [(codes, names) for codes, names in own if len(names) > 1] or own[:1]
     combinations, codes = np.unique(np.column_stack([c for c, _ in varying]), axis=0, return_inverse=True)
     names = (" ".join(str(n[i]) for (_, n), i in zip(varying, row, strict=True)) for row in combinations)
     return codes.ravel(), tuple(names)
 
 
-def _choose(
-    columns: dict[str, tuple[Array, tuple[object, ...]]], factors: Sequence[str] | None, notes: list[str]
-) -> tuple[str, ...]:
-    varying = [f for f in FACTORS if len(columns[f][1]) > 1]
+def _choose(columns: Columns, factors: Sequence[str] | None, notes: list[str]) -> tuple[str, ...]:
+    varying = [f for f, (_, names) in columns.items() if len(names) > 1]
     if factors is None:
         single = {f: names[0] for f, (_, names) in columns.items() if f not in varying}
-        notes += [f"{f} has a single level, {level}, and is no factor here." for f, level in single.items()]
+        said = {f: level for f, level in single.items() if not design.is_silent(f, [level])}
+        notes += [f"{f} has a single level, {level}, and is no factor here." for f, level in said.items()]
         chosen = _join_gaps(columns, varying, notes)
     else:
         chosen = _checked(columns, factors, varying)
     if not chosen:
         raise AnalysisError("No factor varies among these runs, so there is no variance to explain; run a grid.")
-    order = ("condition", "model", "budget", "calib_config", *FACTORS[2:])
-    return tuple(sorted(chosen, key=order.index))
+    return tuple(sorted(chosen, key=design.grid_order().index))
 
 
-def _join_gaps(
-    columns: dict[str, tuple[Array, tuple[object, ...]]], varying: Sequence[str], notes: list[str]
-) -> list[str]:
+def _join_gaps(columns: Columns, varying: Sequence[str], notes: list[str]) -> list[str]:
     chosen = list(varying)
-    for name, parts in JOINT.items():
+    for name, parts in design.joint().items():
         group = [f for f in parts if f in varying]
         missing = _missing_combinations(columns, group)
         if missing:
@@ -239,15 +236,14 @@ def _join_gaps(
     return chosen
 
 
-def _checked(
-    columns: dict[str, tuple[Array, tuple[object, ...]]], factors: Sequence[str], varying: Sequence[str]
-) -> list[str]:
+def _checked(columns: Columns, factors: Sequence[str], varying: Sequence[str]) -> list[str]:
     """Returns the factors that a user asked for, or says what is wrong with them."""
-    covered = {part for f in factors for part in JOINT.get(f, (f,))}
+    joint = design.joint()
+    covered = {part for f in factors for part in joint.get(f, (f,))}
     for factor in factors:
-        if factor not in (*FACTORS, *JOINT):
-            raise AnalysisError(unknown_name("factor", factor, (*FACTORS, *JOINT)))
-        if factor in FACTORS and factor not in varying:
+        if factor not in (*columns, *joint):
+            raise AnalysisError(unknown_name("factor", factor, (*columns, *joint)))
+        if factor in columns and factor not in varying:
             raise AnalysisError(
                 f"The factor {factor} has a single level, {columns[factor][1][0]}, so nothing can be said about "
                 "it; leave it out, or run more levels of it."
@@ -257,7 +253,7 @@ def _checked(
             f"{', '.join(left_out)} varies among these runs but is not among the factors, and its effect would be "
             "taken for noise; add it, or keep one level with where={...}."
         )
-    for name, parts in JOINT.items():
+    for name, parts in joint.items():
         group = [f for f in factors if f in parts]
         if missing := _missing_combinations(columns, group):
             raise AnalysisError(
@@ -267,7 +263,7 @@ def _checked(
     return list(factors)
 
 
-def _missing_combinations(columns: dict[str, tuple[Array, tuple[object, ...]]], group: Sequence[str]) -> int:
+def _missing_combinations(columns: Columns, group: Sequence[str]) -> int:
     if len(group) < 2:
         return 0
     existing = {tuple(row) for row in np.column_stack([columns[f][0] for f in group]).tolist()}
@@ -283,16 +279,10 @@ def _check_repeats(panel: Panel) -> None:
     same = key[repeated].groupby(["cell", "seed", "search"]).ngroup().to_numpy()
     differing = [
         name
-        for name in ("eval_limit", "model_revision", "calib_sample_id", "device")
+        for name in ("model_revision", "calib_sample_id", "device")
         if name in rows and rows[repeated].groupby(same)[name].nunique(dropna=False).max() > 1
     ]
     raise AnalysisError(
         f"{repeated.sum()} runs have the same factors and seeds as another; they differ in "
         f"{', '.join(differing) or 'settings that are no factor'}; keep one of them with where={{...}}."
     )
-
-
-def name_levels(levels: Sequence[object]) -> str:
-    """Returns the first few of many names."""
-    shown = ", ".join(map(str, levels[:MAX_NAMED]))
-    return shown if len(levels) <= MAX_NAMED else f"{shown} and {len(levels) - MAX_NAMED} more"

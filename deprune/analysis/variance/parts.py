@@ -8,9 +8,10 @@ import math
 import numpy as np
 import pandas as pd
 
+from deprune.analysis import design
 from deprune.analysis.types import Array
 from deprune.analysis.variance.estimators import Estimate
-from deprune.analysis.variance.panel import CALIBRATION, SEARCH, Panel
+from deprune.analysis.variance.panel import SEARCH, Panel
 
 
 def calibration_parts(panel: Panel, point: Estimate) -> pd.DataFrame:
@@ -24,7 +25,9 @@ def calibration_parts(panel: Panel, point: Estimate) -> pd.DataFrame:
         `factor`, `variance`, its `share` of V_C, and whether it is `aliased`.
     """
     columns = ["factor", "variance", "share", "aliased"]
-    parts = [f for f in CALIBRATION if panel.rows[f].nunique(dropna=False) > 1]
+    parts = [
+        f for f in design.factors_of(panel.rows, design.Role.CALIBRATION) if panel.rows[f].nunique(dropna=False) > 1
+    ]
     if not panel.calibration:
         return pd.DataFrame(columns=columns)
     labels = _configurations(panel)[parts]
@@ -43,7 +46,7 @@ def calibration_parts(panel: Panel, point: Estimate) -> pd.DataFrame:
             for k in range(len(parts))
             for chosen in itertools.combinations(others, k)
         )
-        rows.append((part, value, value / whole if whole > 0 else math.nan, "calib_config" in panel.calibration))
+        rows.append((part, value, value / whole if whole > 0 else math.nan, design.CONFIGURATION in panel.calibration))
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -52,7 +55,11 @@ def _configurations(panel: Panel) -> pd.DataFrame:
     sizes = [n if f in panel.calibration else 1 for f, n in zip(panel.grid.factors, panel.grid.shape, strict=True)]
     index = np.unravel_index(panel.cells, panel.grid.shape)
     kept = [i if n > 1 else np.zeros_like(i) for i, n in zip(index, sizes, strict=True)]
-    frame = panel.rows[list(CALIBRATION)].assign(code=np.ravel_multi_index(kept, sizes)).drop_duplicates("code")
+    frame = (
+        panel.rows[list(design.factors_of(panel.rows, design.Role.CALIBRATION))]
+        .assign(code=np.ravel_multi_index(kept, sizes))
+        .drop_duplicates("code")
+    )
     return frame.sort_values("code")
 
 

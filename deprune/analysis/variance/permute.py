@@ -17,8 +17,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from deprune.analysis import design
 from deprune.analysis.types import Array, Generator
-from deprune.analysis.variance.panel import CALIBRATION, CONDITION, SEARCH, Panel
+from deprune.analysis.variance.panel import SEARCH, Panel
 
 CHUNK = 128
 """Permutations that are evaluated at once, to bound the memory."""
@@ -68,7 +69,11 @@ def _draws_differ(panel: Panel) -> bool:
 
 
 def _varying(panel: Panel) -> list[str]:
-    return [f for f in CALIBRATION if panel.rows[f].nunique(dropna=False) > 1]
+    return [f for f in _calibration(panel) if panel.rows[f].nunique(dropna=False) > 1]
+
+
+def _calibration(panel: Panel) -> tuple[str, ...]:
+    return design.factors_of(panel.rows, design.Role.CALIBRATION)
 
 
 def permutations(panel: Panel, effect: str, n: int, rng: Generator) -> tuple[Array, bool]:
@@ -101,8 +106,8 @@ def _layout(panel: Panel, places: Array, effect: str) -> tuple[Array, list[Array
     """
     frame = panel.rows.assign(place=panel.seeds * panel.grid.n_cells + panel.cells).drop_duplicates("place")
     frame = frame.set_index("place")
-    exchanged = [SEARCH] if effect == "search" else list(CALIBRATION)
-    rest = [f for f in (*CONDITION, *CALIBRATION, SEARCH) if f not in exchanged]
+    exchanged = [SEARCH] if effect == "search" else list(_calibration(panel))
+    rest = [f for f in design.factors_of(frame) if f not in exchanged]
     cells = frame.loc[places[0]]
     level = cells.groupby(exchanged, observed=True, dropna=False).ngroup().to_numpy()
     order = np.lexsort((cells.groupby(rest, observed=True, dropna=False).ngroup().to_numpy(), level))
@@ -110,7 +115,7 @@ def _layout(panel: Panel, places: Array, effect: str) -> tuple[Array, list[Array
     # Configurations with different cells cannot be exchanged for one another.
     inside = order.reshape(len(counts), -1) if np.ptp(counts) == 0 else order[None]
     firsts = frame.loc[places[:, 0]]
-    own = [f for f in CONDITION if _is_constant(frame[f], places)]
+    own = [f for f in design.factors_of(frame, *design.WITHIN) if _is_constant(frame[f], places)]
     keys = firsts.groupby(own, observed=True).ngroup().to_numpy() if own else np.zeros(len(places), dtype=int)
     return inside, [np.flatnonzero(keys == k) for k in np.unique(keys)]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pandas as pd
 
-from deprune.analysis.read.responses import LOGIT, response, without_diverged
+from deprune.analysis.read.responses import LOGIT, without_diverged
 from deprune.analysis.read.results import Results
 from deprune.analysis.variance.decompose import ITEMS_SUBTRACTED, Decomposition, decompose
 from deprune.core.errors import DepruneError
@@ -16,7 +16,7 @@ from deprune.core.errors import DepruneError
 def sensitivity(results: Results, reported: Decomposition, n_resamples: int = 1000) -> pd.DataFrame:
     """Decomposes a response again in other ways.
 
-    Accuracies are also taken on the logit scale, for percentage points are compressed near the floor and the ceiling,
+    Shares are also taken on the logit scale, for percentage points are compressed near the floor and the ceiling,
     and on these very items; perplexities without the diverged runs.
 
     Args:
@@ -40,18 +40,19 @@ def sensitivity(results: Results, reported: Decomposition, n_resamples: int = 10
 def _readings(
     results: Results, reported: Decomposition, n_resamples: int
 ) -> Iterator[tuple[str, Callable[[], Decomposition]]]:
-    name = reported.response.name
-    if name == "accuracy":
+    chosen = reported.response
+    name = chosen.name
+    if chosen.is_share and chosen.task is None:
         yield (
-            "logit of accuracy, chance level not taken off",
+            f"logit of {name}, chance level not taken off",
             lambda: decompose(results, LOGIT + name, n_resamples=n_resamples),
         )
     if reported.estimator.endswith(ITEMS_SUBTRACTED):
         yield "on these very items", lambda: decompose(results, name, n_resamples=n_resamples)
-    if name == "log perplexity" and response(results, name).diverged[reported.panel.rows.index].any():
+    if chosen.diverged[reported.panel.rows.index].any():
         yield (
             "without diverged runs",
-            lambda: decompose(without_diverged(results), name, n_resamples=n_resamples),
+            lambda: decompose(without_diverged(results, name), name, n_resamples=n_resamples),
         )
 
 
