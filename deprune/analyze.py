@@ -3,8 +3,6 @@
 python -m deprune.analyze results_dir=<folder> out=<folder>
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

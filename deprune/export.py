@@ -3,8 +3,6 @@
 python -m deprune.export run=<run id> out=<folder>
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import hydra

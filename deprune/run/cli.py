@@ -1,7 +1,5 @@
 """What every command shares: the configuration's folder and errors in one sentence."""
 
-from __future__ import annotations
-
 import logging
 import os
 import re
