@@ -62,11 +62,13 @@ def build(node: Any, cls: type[T], where: str, also: Sequence[str] = ()) -> T:
         if OmegaConf.is_missing(node, key):
             raise ConfigError(f"The key '{prefix}{key}' needs a value; give one with {prefix}{key}=<value>.")
     try:
-        built = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), node))
+        values = cast(
+            dict[str, Any], OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(cls), node), resolve=True)
+        )
     except OmegaConfBaseException as error:
         reason = str(error).split("\n")[0].rstrip(".")
         raise ConfigError(f"The value of '{prefix}{error.full_key or ''}' cannot be used: {reason}.") from error
-    return cast(T, built)
+    return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
 
 
 def name_of(plugin: object) -> str:

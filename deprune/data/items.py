@@ -137,7 +137,6 @@ class EmbeddedItems(Corpus):
     n_items: int = 300
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tasks", tuple(self.tasks))
         for task in self.tasks:
             if task not in embedded.WRITERS:
                 raise ConfigError(unknown_name("embedded task", task, embedded.WRITERS))

@@ -29,8 +29,6 @@ class MixtureCorpus(Corpus):
     weights: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "parts", tuple(self.parts))
-        object.__setattr__(self, "weights", tuple(self.weights))
         if len(self.parts) != len(self.weights) or not self.parts or min(self.weights) <= 0:
             raise ConfigError(
                 f"The mixture of calib.parts={list(self.parts)} with calib.weights={list(self.weights)} needs one "

@@ -168,10 +168,6 @@ class EvalConfig:
     speed: bool = False
     scorers: dict[str, Any] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "tasks", tuple(self.tasks))
-        object.__setattr__(self, "corpora", tuple(self.corpora))
-
     def identity(self) -> dict[str, Any]:
         """Returns the part of a run's identity that says what it is scored on."""
         return {k: v for key, scorer in self.scorers.items() for k, v in scorer.identity(key).items()}

@@ -62,9 +62,6 @@ class MultipleChoice(Scorer):
     limit: int | None = None
     batch_size: int = 64
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "tasks", tuple(self.tasks))
-
     def subjects(self) -> Sequence[str]:
         """Returns the tasks."""
         return self.tasks

@@ -46,9 +46,6 @@ class Perplexity(Scorer):
     corpora: tuple[str, ...] = ()
     windows: int | None = None
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "corpora", tuple(self.corpora))
-
     def subjects(self) -> Sequence[str]:
         """Returns the corpora."""
         return self.corpora

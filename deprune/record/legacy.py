@@ -4,9 +4,26 @@ from typing import Any
 
 from deprune.core.fingerprint import file_name_of
 from deprune.core.kinds import Guarantee, Kind
+from deprune.record.columns import PLACES
 from deprune.record.schema import ACCURACY, LOG_PERPLEXITY, NATS_PER_TOKEN, SCHEMA_VERSION, SHARE, UNTREATED
 
 VERSION = 2
+
+OTHER_PLACES = {
+    "identity": "identity",
+    "calib_token_hash": "draw.token_hash",
+    "removed": "removal.order",
+    "trace": "removal.trace",
+    "evaluations": "cost.evaluations",
+    "seconds": "cost.seconds",
+    "model_path": "provenance.model_path",
+    "warnings": "provenance.warnings",
+    "environment": "provenance.environment",
+    "written_at": "provenance.written_at",
+}
+"""Field of that time that is no column -> its place in a record of today."""
+
+DERIVED = {"schema_version", "calib_config", "budget_frac", "is_dense", "subset_hash"}
 
 EXACT, ONE, ONESHOT, TIES = (
     Guarantee.EXACT, Guarantee.EXACT_FOR_ONE_BLOCK, Guarantee.NEVER_WORSE_THAN_ONESHOT, Guarantee.TIES_TO_LOWER_BLOCKS,
@@ -37,8 +54,6 @@ METRICS: dict[str, dict[str, Any]] = {
 }
 """What rows did not say then."""
 
-COUNTED = {"parameters": "parameters", "flops_per_token": "FLOP/token"}
-
 
 def upgraded(old: dict[str, Any]) -> dict[str, Any]:
     """Returns the content of a record of schema 2 as that of a record of today.
@@ -48,56 +63,21 @@ def upgraded(old: dict[str, Any]) -> dict[str, Any]:
         TypeError: A field is not of its type.
         ValueError: There is a field too many.
     """
-    old = dict(old)
-    take, measured = old.pop, dict(old.pop("measured"))
-    budget, search, subset = old["budget"], old["search"], old["subset"]
-    new = {
-        "schema_version": SCHEMA_VERSION,
-        **{name: take(name) for name in ("run_id", "status", "identity")},
-        "factors": {
-            **{
-                name: take(name)
-                for name in (
-                    "model", "budget", "calib_dataset", "objective", "calib_samples", "calib_seq_len", "search",
-                    "calib_seed", "search_seed",
-                )
-            },
-            "treatment": UNTREATED,
-        },
-        "draw": {
-            "sample_id": take("calib_sample_id"),
-            "token_hash": take("calib_token_hash"),
-            "draw_id": take("draw_id"),
-            "n_tokens": take("calib_tokens"),
-        },
-        "removal": {
-            **{name: take(name) for name in ("n_blocks", "subset", "unit", "trace", "racing")},
-            "order": take("removed"),
-            "loss": take("calib_value"),
-            "stderr": take("calib_stderr"),
-            "dense_loss": take("calib_value_dense"),
-            "accuracy": take("calib_accuracy"),
-            "dense_accuracy": take("calib_accuracy_dense"),
-            "search": search_facts(search) if budget else None,
-        },
-        "scores": {
-            "metrics": [*map(_metric, take("metrics")), *_counted(take("efficiency"), measured.pop("speed", {}))],
-            "accuracy": take("accuracy"),
-            "dense_accuracy": take("accuracy_dense"),
-        },
-        "cost": {
-            "n_evals": take("n_evals"),
-            **{name: measured.pop(name) for name in ("evaluations", "seconds", "peak_memory_bytes")},
-        },
-        "provenance": {
-            **{name: take(name) for name in ("model_path", "model_revision", "warnings", "environment")},
-            "stores": _stores(take("stores"), subset),
-            "written_at": measured.pop("written_at"),
-        },
-    }  # fmt: skip
-    for derived in ("schema_version", "calib_config", "budget_frac", "is_dense", "subset_hash"):
-        take(derived)
-    if left := [*old, *measured]:
+    old = {**old, **old["measured"], "treatment": UNTREATED}
+    speed = old.pop("speed", {})
+    new: dict[str, Any] = {"schema_version": SCHEMA_VERSION}
+    for name, place in (PLACES | OTHER_PLACES).items():
+        part, _, field = place.rpartition(".")
+        value = old.pop(name)
+        if name not in DERIVED:
+            (new.setdefault(part, {}) if part else new)[field] = value
+    new["removal"]["search"] = search_facts(new["factors"]["search"]) if new["factors"]["budget"] else None
+    rows = [{**row, **METRICS[row["metric"]], "chance": None} for row in old.pop("metrics")]
+    new["scores"]["metrics"] = [*rows, *_counted(old.pop("efficiency") | speed)]
+    stores, subset = old.pop("stores"), new["removal"]["subset"]
+    file = f"{file_name_of(stores['downstream'])}/{file_name_of(subset)}.json"
+    new["provenance"]["stores"] = {**stores, "downstream": file}
+    if left := {*old} - DERIVED - {"measured"}:
         raise ValueError(f"unknown fields: {', '.join(left)}")
     return new
 
@@ -109,23 +89,15 @@ def search_facts(name: str) -> dict[str, Any]:
     return {"kind": kind.value, "version": 1, "guarantees": [g.value for g in guarantees], "order": order}
 
 
-def _metric(row: dict[str, Any]) -> dict[str, Any]:
-    return {**row, **METRICS[row["metric"]], "chance": None}
-
-
-def _counted(efficiency: dict[str, float], speed: dict[str, float]) -> list[dict[str, Any]]:
-    units = COUNTED | {name: "token/s" for name in speed if "_dense_" not in name}
-    dense = {name: f"{name}_dense" for name in COUNTED} | {n: n.replace("_tokens", "_dense_tokens") for n in speed}
-    values = efficiency | speed
+def _counted(values: dict[str, float]) -> list[dict[str, Any]]:
+    """Returns rows of what was counted and timed then, of which `<name>_dense` was the dense model's."""
+    dense = {name.replace("_dense", ""): value for name, value in values.items() if "_dense" in name}
+    units = {"parameters": "parameters", "flops_per_token": "FLOP/token"}
     return [
         {
             "scorer": "efficiency", "task": "model", "metric": name, "response": None, "value": values[name],
-            "stderr": None, "dense_value": values[dense[name]], "dense_stderr": None, "unit": unit,
-            "higher_is_better": unit == "token/s", "chance": None, "n_items": 0, "item_set": "", "version": "1",
+            "stderr": None, "dense_value": value, "dense_stderr": None, "unit": units.get(name, "token/s"),
+            "higher_is_better": name not in units, "chance": None, "n_items": 0, "item_set": "", "version": "1",
         }
-        for name, unit in units.items()
+        for name, value in dense.items()
     ]  # fmt: skip
-
-
-def _stores(stores: dict[str, str], subset: str) -> dict[str, str]:
-    return {**stores, "downstream": f"{file_name_of(stores['downstream'])}/{file_name_of(subset)}.json"}
