@@ -30,7 +30,7 @@ def panel(sweep_here: Command, tmp_path: Path) -> Path:
 @pytest.mark.slow
 def test_gaps_are_those_of_the_exhaustive_search(panel: Path, run_here: Command) -> None:
     records = [read_record(path) for path in panel.rglob("record.json")]
-    losses = {r.search: r.removal.loss for r in records if r.search_seed in (None, 0)}
+    losses = {r.factors.search: r.removal.loss for r in records if r.factors.search_seed in (None, 0)}
     assert set(losses) == set(SEARCHES)
     assert min(losses.values()) == losses["exhaustive"]
     for name in ("ga", "bo", "local", "cbo", "greedy"):
