@@ -1,7 +1,5 @@
 """The commands, and what each is for."""
 
-from __future__ import annotations
-
 import importlib
 
 from rich import box

@@ -3,18 +3,15 @@
 python -m deprune.analyze results_dir=<folder> out=<folder>
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import hydra
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from deprune.core.build import CONF_DIR, build
-from deprune.run.cli import plain_errors
+from deprune.core.build import build
+from deprune.run.cli import command
 from deprune.tracking import TrackingConfig, track_report
 
 
@@ -30,14 +27,9 @@ class Options:
     published: bool
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="analyze")
-def compose_and_report(cfg: DictConfig) -> None:
+@command("analyze")
+def main(cfg: DictConfig) -> None:
     """Writes the report that the configuration asks for, and says where it is."""
-    with plain_errors():  # here too, before Hydra adds a line of its own
-        _report(cfg)
-
-
-def _report(cfg: DictConfig) -> None:
     from deprune.analysis import load, load_published  # heavy imports wait until there is work
     from deprune.analysis.report import gather, headline_numbers, with_published_ranks, write_report
     from deprune.analysis.report.write import check_free
@@ -67,12 +59,6 @@ def parse(cfg: DictConfig) -> Options:
         ConfigError: A value is not of its type.
     """
     return build(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "tracking"]), Options, "")
-
-
-def main() -> None:
-    """Runs the command line; user errors end in one sentence and exit code 1."""
-    with plain_errors():
-        compose_and_report()
 
 
 if __name__ == "__main__":

@@ -3,27 +3,19 @@
 python -m deprune.export run=<run id> out=<folder>
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
-import hydra
 from omegaconf import DictConfig
 
-from deprune.core.build import CONF_DIR, build
+from deprune.core.build import build
 from deprune.core.errors import ConfigError
 from deprune.record import ResultStore, RunRecord
-from deprune.run.cli import plain_errors
+from deprune.run.cli import command
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="export")
-def compose_and_export(cfg: DictConfig) -> None:
+@command("export")
+def main(cfg: DictConfig) -> None:
     """Exports what the configuration asks for, and says where it is."""
-    with plain_errors():  # here too, before Hydra adds a line of its own
-        _export(cfg)
-
-
-def _export(cfg: DictConfig) -> None:
     from rich.console import Console
 
     from deprune.core.subset import BlockSubset
@@ -59,12 +51,6 @@ def _record_of(run_id: str, results_dir: Path) -> RunRecord:
             f"{results_dir / 'runs'} in run=<run id>, or another results_dir."
         )
     return record
-
-
-def main() -> None:
-    """Runs the command line; user errors end in one sentence and exit code 1."""
-    with plain_errors():
-        compose_and_export()
 
 
 if __name__ == "__main__":

@@ -5,15 +5,13 @@ python -m deprune.gaps results_dir=<folder>
 
 from pathlib import Path
 
-import hydra
 from omegaconf import DictConfig
 
-from deprune.core.build import CONF_DIR
-from deprune.run.cli import plain_errors
+from deprune.run.cli import command
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="gaps")
-def compose_and_print(cfg: DictConfig) -> None:
+@command("gaps")
+def main(cfg: DictConfig) -> None:
     """Prints the table, and writes the gap of each run where a file for them is named."""
     from rich import box
     from rich.console import Console
@@ -21,22 +19,15 @@ def compose_and_print(cfg: DictConfig) -> None:
 
     from deprune.analysis.searches.optimality import gaps_by_search, optimality_gaps
 
-    with plain_errors():
-        gaps = optimality_gaps(Path(cfg.results_dir))
-        table = Table("search", "runs", "optimal", "mean gap", "median", "largest", box=box.SIMPLE_HEAD)
-        for search, row in gaps_by_search(gaps).iterrows():
-            numbers = (f"{row[name]:.3f}" for name in ("mean", "median", "largest"))
-            table.add_row(str(search), f"{row.runs:.0f}", f"{100 * row.optimal:.0f} %", *numbers)
-        Console().print(table)
-        Console().print("A gap of 0 is the best subset, 1 is what a random subset has on average.", highlight=False)
-        if cfg.out is not None:
-            gaps.to_csv(cfg.out, index=False)
-
-
-def main() -> None:
-    """Runs the command line; user errors end in one sentence and exit code 1."""
-    with plain_errors():
-        compose_and_print()
+    gaps = optimality_gaps(Path(cfg.results_dir))
+    table = Table("search", "runs", "optimal", "mean gap", "median", "largest", box=box.SIMPLE_HEAD)
+    for search, row in gaps_by_search(gaps).iterrows():
+        numbers = (f"{row[name]:.3f}" for name in ("mean", "median", "largest"))
+        table.add_row(str(search), f"{row.runs:.0f}", f"{100 * row.optimal:.0f} %", *numbers)
+    Console().print(table)
+    Console().print("A gap of 0 is the best subset, 1 is what a random subset has on average.", highlight=False)
+    if cfg.out is not None:
+        gaps.to_csv(cfg.out, index=False)
 
 
 if __name__ == "__main__":

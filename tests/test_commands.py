@@ -16,7 +16,7 @@ def test_every_command_is_listed() -> None:
         capture_output=True, text=True, check=True, env=os.environ | {"COLUMNS": "80"},
     )  # fmt: skip
     listed = re.findall(r"^ python -m deprune\.(\w+) ", done.stdout, flags=re.MULTILINE)
-    commands = {p.stem for p in (ROOT / "deprune").glob("[a-z]*.py") if "@hydra.main" in p.read_text()}
+    commands = {p.stem for p in (ROOT / "deprune").glob("[a-z]*.py") if "@__main__" in p.read_text()}
     assert set(listed) == commands
     assert len(listed) == len(commands)
     assert max(map(len, done.stdout.splitlines())) <= 80

@@ -1,7 +1,5 @@
 """From a node of a configuration to a typed object: the dataclass is the schema, `_target_` names a plug-in."""
 
-from __future__ import annotations
-
 import dataclasses
 import pkgutil
 from collections.abc import Sequence

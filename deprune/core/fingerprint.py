@@ -1,7 +1,5 @@
 """Short stable hashes of values and files, used wherever something needs an identity."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -1,7 +1,5 @@
 """What a search may say of itself."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 
 

@@ -1,7 +1,5 @@
 """Keeping what was expensive to make for as long as its owner lives."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Hashable
 from typing import Any, ParamSpec, TypeVar, cast
 

@@ -1,7 +1,5 @@
 """Keeping the secrets of the environment out of everything that is printed or written."""
 
-from __future__ import annotations
-
 import logging
 import os
 import re

@@ -1,7 +1,5 @@
 """Sets of removed blocks, and the space of those that a search may choose from."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """The corpora of text: embedded, from the Hub, from a local file, mixed, or random."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import re

@@ -1,7 +1,5 @@
 """Access to the Hub: is it there, and what do its errors mean for the user?"""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager

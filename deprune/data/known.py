@@ -1,7 +1,5 @@
 """What is known of models, tasks and corpora where neither they nor a network are at hand: `known.yaml`."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast

@@ -3,8 +3,6 @@
 Shapes: B samples, R rows of tokens (one or more for each sample), T tokens, P scored answer tokens.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields
 from typing import Any
 

@@ -1,7 +1,5 @@
 """lm-eval's tasks: are they there, what are their items?"""
 
-from __future__ import annotations
-
 import functools
 import json
 import logging

@@ -6,8 +6,6 @@ attention, device type), the file for subset and treatment, and an entry for a s
 settings): everything that a score is a function of.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -27,7 +25,7 @@ from deprune.model.pruned import PrunedModel
 
 log = logging.getLogger(__name__)
 
-Scores = dict[str, list[Score]]
+ScoresByScorer = dict[str, list[Score]]
 """Key of a scorer -> its rows."""
 
 _STORED = TypeAdapter(dict[str, tuple[Score, ...]])
@@ -35,7 +33,7 @@ _STORED = TypeAdapter(dict[str, tuple[Score, ...]])
 
 def score_models(
     models: Sequence[PrunedModel], scorers: Mapping[str, Scorer], folder: Path, memory: Memory, *, fresh: bool = False
-) -> list[Scores]:
+) -> list[ScoresByScorer]:
     """Returns the scores of pruned models of one dense model, computing only what is not stored.
 
     Args:
@@ -48,7 +46,7 @@ def score_models(
     Raises:
         DepruneError: A scorer cannot score, or returned no row for what it was asked.
     """
-    found: list[Scores] = [{key: [] for key in scorers} for _ in models]
+    found: list[ScoresByScorer] = [{key: [] for key in scorers} for _ in models]
     for key, scorer in scorers.items():
         for subject in scorer.subjects():
             for scores, rows in zip(found, _rows(models, scorer, subject, folder, memory, fresh), strict=True):

@@ -6,8 +6,6 @@ invented world), `arithmetic` (in words and in digits), `procedures` (steps in o
 `mixture`, which draws each document from one of the four with the weights of `MIXTURE`.
 """
 
-from __future__ import annotations
-
 import itertools
 import random
 from collections.abc import Callable, Iterator

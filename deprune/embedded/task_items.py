@@ -1,7 +1,5 @@
 """Seeded writers of the embedded multiple-choice items, one per reasoning task."""
 
-from __future__ import annotations
-
 import itertools
 import random
 from collections.abc import Callable, Iterator

@@ -4,8 +4,6 @@ It is fixed: no seed enters here, so a fact learned in training stays true in ev
 calibration draw and every evaluation item.
 """
 
-from __future__ import annotations
-
 import random
 from dataclasses import dataclass
 

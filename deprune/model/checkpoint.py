@@ -1,7 +1,5 @@
 """Pruned models as ordinary checkpoints, proven to give the pruned model's logits."""
 
-from __future__ import annotations
-
 import shutil
 import tempfile
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Loading of models: from the package, a local folder, or the Hub."""
 
-from __future__ import annotations
-
 import copy
 import sys
 from dataclasses import dataclass, field

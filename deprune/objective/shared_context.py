@@ -1,7 +1,5 @@
 """Whether a model lets the choices of an item share its context."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import torch

@@ -1,7 +1,5 @@
 """A record as one flat row: the columns of the analysis' table of runs, of archives, and of W&B."""
 
-from __future__ import annotations
-
 from operator import attrgetter
 from typing import Any
 

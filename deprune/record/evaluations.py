@@ -10,8 +10,6 @@ writer, so that any number of processes and machines can write without locks. A 
 A line whose checksum does not fit (torn by a kill, or damaged) is skipped and counted.
 """
 
-from __future__ import annotations
-
 import json
 import uuid
 import zlib

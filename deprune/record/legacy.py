@@ -1,7 +1,5 @@
 """Records of schema 2, as the first edition wrote them, in the form of today's."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from deprune.core.fingerprint import file_name_of

@@ -1,7 +1,5 @@
 """The record of one run: everything that the analysis needs, in one immutable JSON file of nested parts."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +51,7 @@ class Factors:
 
 
 @with_config(STRICT)
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Draw:
     """The calibration draw.
 
@@ -150,7 +148,7 @@ class MetricRow:
 
 
 @with_config(STRICT)
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Scores:
     """What the pruned model is worth.
 
@@ -166,7 +164,7 @@ class Scores:
 
 
 @with_config(STRICT)
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Cost:
     """What the run took.
 

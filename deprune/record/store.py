@@ -1,7 +1,5 @@
 """The folder of runs: records and failures as files."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict

@@ -1,17 +1,17 @@
 """What every command shares: the configuration's folder and errors in one sentence."""
 
-from __future__ import annotations
-
 import logging
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import wraps
 from typing import Any, TextIO
 
+import hydra
 from hydra.errors import HydraException, OverrideParseException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from deprune.core.build import CONF_DIR
@@ -108,6 +108,26 @@ def plain_errors() -> Iterator[None]:
                 raise
             print(f"Error: {explain(error)}", file=sys.stderr)
             sys.exit(1)
+
+
+def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
+    """Makes the `main` of a command of what it does with its composed configuration."""
+
+    def decorate(do: Callable[[DictConfig], None]) -> Callable[[], None]:
+        @wraps(do)
+        def guarded(cfg: DictConfig) -> None:
+            with plain_errors():  # here too, before Hydra adds a line of its own
+                do(cfg)
+
+        compose_and_do = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(guarded)
+
+        def main() -> None:
+            with plain_errors():
+                compose_and_do()
+
+        return main
+
+    return decorate
 
 
 def explain(error: BaseException) -> str:

@@ -5,8 +5,6 @@ their types. `search`, `objective`, `treat`, the corpus of `calib` and the score
 plug-ins, named by `_target_`.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What a run ran on: versions, device, and the state of the code. No paths, no secrets."""
 
-from __future__ import annotations
-
 import functools
 import importlib.metadata
 import platform

@@ -1,7 +1,5 @@
 """A grid of jobs from outside: the order in which they run, and how all of them are told to stop."""
 
-from __future__ import annotations
-
 import logging
 import os
 import signal

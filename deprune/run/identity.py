@@ -5,8 +5,6 @@ Two command lines that ask for the same thing have the same run id: fractions of
 named by the content of its weights.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from typing import Any
 

@@ -4,8 +4,6 @@ Hydra's launchers run jobs in this or in other processes, and report failures in
 ways. So a job never raises: it leaves its outcome, and the table at the end reads those.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import signal
@@ -18,14 +16,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from deprune.core.errors import RecordError
+from deprune.core.files import require_writable
 from deprune.core.interruption import Interrupted, handle_by, interruptible
 from deprune.core.redaction import redact
 from deprune.record.store import ResultStore
 from deprune.run.cli import explain, wants_tracebacks
 from deprune.run.config import RunConfig, parse
-from deprune.run.identity import ResolvedRun
-from deprune.run.job import Stopwatch, prepare, run_job
-from deprune.run.outcome import Outcome, leave, stopped_by, this_process
+from deprune.run.identity import ResolvedRun, resolve
+from deprune.run.outcome import Outcome, Stopwatch, leave, stopped_by, this_process
 from deprune.run.session import Session
 from deprune.run.workers import runs_in_this_process, take_share
 
@@ -107,13 +105,24 @@ def _attempt(cfg: DictConfig, place: Place, session: Session) -> Outcome:
         config = parse(cfg)
         if place.in_worker and place.n_workers is not None and config.device in ("auto", "cuda"):
             take_share(place.n_workers)
-        run = prepare(config, session)
+        resolved = resolve(config, session.facts(config.model, config.results_dir))
         store = ResultStore(config.results_dir)
-        known = None if config.retry_failed or config.force else store.failure(run.run_id)
-        if known and not store.path(run.run_id).is_file():
-            return Outcome(job=place.job, status="skipped", run_id=run.run_id, reason=known.reason)
-        result = run_job(config, run, place.sweep_folder.name, watch, session)
-        return Outcome(job=place.job, status="found" if result.remembered else "done", run_id=run.run_id)
+        there = not config.force and store.path(resolved.run_id).is_file()
+        known = None if there or config.retry_failed or config.force else store.failure(resolved.run_id)
+        if known:
+            return Outcome(job=place.job, status="skipped", run_id=resolved.run_id, reason=known.reason)
+        for scorer in () if there else config.eval.scorers.values():
+            scorer.check(session.memory)
+        run = resolved
+        require_writable(config.results_dir)
+        session.keep_facts(config.model, config.results_dir)
+        if there:
+            store.get(run.run_id)  # which is refused where it is damaged
+            return Outcome(job=place.job, status="found", run_id=run.run_id)
+        from deprune.run.job import Job  # with all libraries, which a record that is there does not need
+
+        Job(config, run, session).do(place.sweep_folder.name, watch)
+        return Outcome(job=place.job, status="done", run_id=run.run_id)
     except Exception as error:
         if wants_tracebacks():
             raise

@@ -1,17 +1,40 @@
-"""How the jobs of a sweep ended, as files in their folders that any process can read."""
-
-from __future__ import annotations
+"""How the jobs of a sweep ended, as files in their folders that any process can read; and what took their time."""
 
 import json
 import os
 import platform
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import psutil
 
 from deprune.core.files import write_atomically
+
+
+@dataclass
+class Stopwatch:
+    """Seconds by phase.
+
+    Attributes:
+        current: The phase that was entered last.
+    """
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    current: str = "preparation"
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Adds the time spent inside to a phase."""
+        started, self.current = time.perf_counter(), name
+        try:
+            yield
+        finally:
+            spent = self.seconds.get(name, 0.0) + time.perf_counter() - started
+            self.seconds[name] = round(spent, 3)
+
 
 OUTCOME_FILE = "outcome.json"
 

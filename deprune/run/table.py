@@ -1,7 +1,5 @@
 """The table on the terminal after a sweep."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The processes that Hydra's launchers run jobs in, and how those on one machine share its GPUs."""
 
-from __future__ import annotations
-
 import errno
 import os
 import re

@@ -1,7 +1,5 @@
 """The W&B client, held to what is worth waiting for and to what is anybody's business."""
 
-from __future__ import annotations
-
 import functools
 import logging
 import os

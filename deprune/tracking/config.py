@@ -1,7 +1,5 @@
 """Where runs are tracked."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The W&B run of one job."""
 
-from __future__ import annotations
-
 import functools
 from pathlib import Path
 from typing import Any

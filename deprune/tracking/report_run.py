@@ -1,7 +1,5 @@
 """The W&B run of a report: the page as a panel, the folder as an artifact, the headline in the summary."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Mapping
 from pathlib import Path
