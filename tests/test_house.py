@@ -86,7 +86,6 @@ OUTLIVES_A_JOB = {
     "data/items.py _embedded_items",
     "data/known.py known",  # a table of the package
     "data/hub.py _answers",  # whether a Hub is there, which takes seconds to find out that it is not
-    "data/known.py known",  # a table of the package
     "data/tasks.py _manager",  # lm-eval's index of its own files
     "run/environment.py _code_state",
     "run/launch.py process_session",  # the launcher's one session, which holds all else

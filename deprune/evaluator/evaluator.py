@@ -204,15 +204,11 @@ class SubsetEvaluator:
         for subset, hidden_RTD in self._walk(stack, first, batch, subsets, bar):
             score = self._objective.score(stack, hidden_RTD, batch, dense_RTD)
             rows = _within(missing[subset], first, size)
-            taken = [row - first for row in rows]
+            scored = score.sums_B.tolist(), score.counts_B.tolist()
+            sums, counts = ([values[row - first] for row in rows] for values in scored)
             with self._lock:
                 self.counter.sample_evaluations += len(rows)
-                self._store.put(
-                    subset.bits(),
-                    [self._keys[row] for row in rows],
-                    score.sums_B[taken].tolist(),
-                    score.counts_B[taken].tolist(),
-                )
+                self._store.put(subset.bits(), [self._keys[row] for row in rows], sums, counts)
 
     def _walk(
         self,

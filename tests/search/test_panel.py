@@ -30,7 +30,7 @@ def panel(sweep_here: Command, tmp_path: Path) -> Path:
 @pytest.mark.slow
 def test_gaps_are_those_of_the_exhaustive_search(panel: Path, run_here: Command) -> None:
     records = [read_record(path) for path in panel.rglob("record.json")]
-    losses = {r.search: r.removal.loss for r in records if r.search_seed in (None, 0)}
+    losses = {r.factors.search: r.removal.loss for r in records if r.factors.search_seed in (None, 0)}
     assert set(losses) == set(SEARCHES)
     assert min(losses.values()) == losses["exhaustive"]
     for name in ("ga", "bo", "local", "cbo", "greedy"):
@@ -61,7 +61,7 @@ def test_fewer_samples_have_gaps_too_though_nothing_is_computed(sweep_here: Comm
     job = ["-m", "search=exhaustive", "calib.n_samples=32,8", *(o for o in JOB if "n_samples" not in o)]
     assert sweep_here(*job).code == 0
     computed = {
-        r.calib_samples: r.measured["evaluations"]["computed"] for r in ResultStore(tmp_path / "results").records()
+        r.factors.calib_samples: r.cost.evaluations["computed"] for r in ResultStore(tmp_path / "results").records()
     }
     assert computed[8] == 0
     assert set(optimality_gaps(tmp_path / "results").run_id) == {p.parent.name for p in tmp_path.rglob("record.json")}
