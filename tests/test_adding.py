@@ -175,3 +175,32 @@ def test_a_treatment(sweep: Command, tmp_path: Path) -> None:
     assert treated[perplexity].dense_value == plain[perplexity].dense_value
     assert any(treated[of].value != plain[of].value for of in plain if plain[of].response == "accuracy")
     assert of["none"].provenance.stores["downstream"] != of["softened"].provenance.stores["downstream"]
+
+
+SILENT = """
+from dataclasses import dataclass
+
+from deprune.downstream.base import Scorer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Silent(Scorer):
+    def subjects(self):
+        return ("anything",)
+
+    def score(self, subject, models, memory):
+        return [[] for _ in models]
+"""
+
+
+def test_a_scorer_that_returns_nothing_is_an_error_before_the_search(
+    sweep_here: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "eval").mkdir()
+    (tmp_path / "eval" / "silent.yaml").write_text("defaults: [none]\nscorers: {silent: {_target_: silent.Silent}}\n")
+    (tmp_path / "silent.py").write_text(SILENT)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("deprune.search.oneshot.OneShot.run", lambda *_: pytest.fail("the search was begun"))
+    result = sweep_here(f"hydra.searchpath=[file://{tmp_path}]", *SMALL, "eval=silent")
+    assert result.code == 1
+    assert "Error: The scorer silent returned no row for anything; take it out of eval." in result.err

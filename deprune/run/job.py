@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from deprune.core.subset import BlockSubset
 from deprune.data.draw import DrawnItems, draw_items, draw_windows
 from deprune.data.overlap import overlap_warnings
 from deprune.data.samples import CalibrationSet
-from deprune.downstream.scoring import score_models, scores_file
+from deprune.downstream.scoring import ScoresByScorer, score_models, scores_file
 from deprune.evaluator.evaluator import SubsetEvaluator
 from deprune.model.load import LoadedModel
 from deprune.model.pruned import PrunedModel
@@ -74,15 +75,17 @@ class Job:
                 loaded.memory.once(calibration_set, drawn, loaded.stack) if isinstance(drawn, DrawnItems) else drawn
             )
             warnings = self._overlaps(loaded, samples, drawn)
+        whole = PrunedModel(loaded, BlockSubset(run.space.n_blocks))
+        with watch.phase("evaluation"):  # of the dense model first: what cannot be scored shows before the search
+            (dense,) = self._score([whole], kept=True)
         with watch.phase("search"):
             found = self._search(loaded, samples)
         with watch.phase("treatment"):
             rng = generator(config.seed, "treatment", name_of(config.treat))
             pruned = config.treat.treated(PrunedModel(loaded, found.subset), samples, rng)
         with watch.phase("evaluation"):
-            models = [PrunedModel(loaded, BlockSubset(found.subset.n_blocks)), pruned]
-            folder, memory = config.results_dir / "downstream", self.session.memory
-            dense, scores = score_models(models, config.eval.scorers, folder, memory, fresh=config.force)
+            (scores,) = self._score([pruned], kept=True)
+            dense_timed, timed = self._score([whole, pruned], kept=False)
         watch.current = "recording"
         record = RunRecord(
             schema_version=SCHEMA_VERSION,
@@ -92,12 +95,18 @@ class Job:
             factors=factors_of(config, run),
             draw=self._draw_facts(samples),
             removal=found.removal,
-            scores=scores_of(scores, dense),
+            scores=scores_of(scores | timed, dense | dense_timed),
             cost=Cost(found.evaluations["requested"], found.evaluations, watch.seconds, peak_memory(run.device)),
             provenance=provenance_of(config, run, warnings, found.stores | {"downstream": scores_file(pruned)}),
         )
         path = ResultStore(config.results_dir).put(record)
         track(config.tracking, record, path, config.results_dir, sweep)
+
+    def _score(self, models: Sequence[PrunedModel], *, kept: bool) -> list[ScoresByScorer]:
+        """Returns the scores of models by those scorers whose scores may serve other runs, or by the others."""
+        config, memory = self.config, self.session.memory
+        scorers = {key: scorer for key, scorer in config.eval.scorers.items() if scorer.is_kept == kept}
+        return score_models(models, scorers, config.results_dir / "downstream", memory, fresh=config.force)
 
     def _draw(self) -> CalibrationSet | DrawnItems:
         config, memory = self.config, self.session.memory
