@@ -43,24 +43,20 @@ class Outlet:
 
     def write(self, text: str) -> int:
         """Writes, or lets it be where nobody reads any more."""
-        try:
-            return self._stream.write(text)
-        except BrokenPipeError:
-            self._give_up()
-            return len(text)
+        self._try(lambda: self._stream.write(text))
+        return len(text)
 
     def flush(self) -> None:
         """Flushes, or lets it be where nobody reads any more."""
-        try:
-            self._stream.flush()
-        except BrokenPipeError:
-            self._give_up()
+        self._try(self._stream.flush)
 
-    def _give_up(self) -> None:
-        """Leads the descriptor nowhere: what is still in a buffer is written at the latest when the process ends."""
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self._stream.fileno())
-        os.close(nowhere)
+    def _try(self, do: Callable[[], object]) -> None:
+        try:
+            do()
+        except BrokenPipeError:  # what is still in a buffer is written at the latest when the process ends: nowhere
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

@@ -8,7 +8,7 @@ plug-ins, named by `_target_`.
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import cast
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -22,8 +22,6 @@ from deprune.objective.base import Objective
 from deprune.search.base import Search
 from deprune.tracking import TrackingConfig
 from deprune.treat.base import Treatment
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
