@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
 from deprune.core.build import build
-from deprune.run.cli import command
+from deprune.run.cli import command, say
 from deprune.tracking import TrackingConfig, track_report
 
 
@@ -41,13 +40,12 @@ def main(cfg: DictConfig) -> None:
         results = load_published() if options.where is None else load_published().where(options.where)
     else:
         results = load(options.results_dir, options.sweep, options.where)
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(f"{results.summary} Analysing them, which can take minutes.", markup=False)
+    say(f"{results.summary} Analysing them, which can take minutes.")
     chosen = [options.response] if isinstance(options.response, str) else options.response
     evidence = gather(results, chosen)
     evidence = with_published_ranks(evidence) if options.published else evidence
     page = write_report(evidence, out)
-    console.print(f"Written: {page}", markup=False)
+    say(f"Written: {page}")
     if tracking.backend != "none":
         track_report(tracking, page, headline_numbers(evidence), Path(options.results_dir), options.sweep)
 

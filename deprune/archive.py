@@ -7,19 +7,16 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from deprune.run.cli import command
+from deprune.run.cli import command, say
 
 
 @command("archive")
 def main(cfg: DictConfig) -> None:
     """Packs the folder that the configuration names, and says how much that was."""
-    from rich.console import Console
-
     from deprune.analysis.read.parquet import pack
 
     file = Path(cfg.out)
-    text = f"{pack(Path(cfg.results_dir), file):,} records, {file.stat().st_size / 1e3:,.0f} kB: {file}"
-    Console().print(text, markup=False, highlight=False, soft_wrap=True)
+    say(f"{pack(Path(cfg.results_dir), file):,} records, {file.stat().st_size / 1e3:,.0f} kB: {file}")
 
 
 if __name__ == "__main__":

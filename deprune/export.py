@@ -10,14 +10,12 @@ from omegaconf import DictConfig
 from deprune.core.build import build
 from deprune.core.errors import ConfigError
 from deprune.record import ResultStore, RunRecord
-from deprune.run.cli import command
+from deprune.run.cli import command, say
 
 
 @command("export")
 def main(cfg: DictConfig) -> None:
     """Exports what the configuration asks for, and says where it is."""
-    from rich.console import Console
-
     from deprune.core.subset import BlockSubset
     from deprune.model.checkpoint import check_free, export  # heavy imports wait until there is work
     from deprune.model.load import load_model
@@ -40,7 +38,7 @@ def main(cfg: DictConfig) -> None:
     check_free(Path(cfg.out))
     loaded = load_model(model, "cpu", "auto")
     export(PrunedModel(loaded, BlockSubset.of(loaded.facts.n_blocks, removed)), Path(cfg.out), record)
-    Console().print(f"Written and checked: {cfg.out}", markup=False, highlight=False, soft_wrap=True)
+    say(f"Written and checked: {cfg.out}")
 
 
 def _record_of(run_id: str, results_dir: Path) -> RunRecord:

@@ -126,6 +126,12 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
     return decorate
 
 
+def say(*lines: str) -> None:
+    """Prints lines as they are: a terminal's width and brackets in them change nothing."""
+    for line in lines:
+        print(line)
+
+
 def explain(error: BaseException) -> str:
     """Returns what went wrong and what to do, in one sentence where the user can mend it, without secrets."""
     return redact(_explanation(error))

@@ -14,6 +14,7 @@ from rich.table import Table
 from deprune.core.interruption import Interrupted
 from deprune.record.schema import UNTREATED, RunRecord
 from deprune.record.store import ResultStore
+from deprune.run.cli import say
 from deprune.run.outcome import Outcome, read_outcomes, stopped_by
 
 MAX_ROWS = 100
@@ -39,15 +40,14 @@ def _conclude(sweep_folder: Path, results_dir: Path) -> None:
         return  # an exception is on its way
     if statuses == ["failed"]:
         raise SystemExit(1)  # a single job has said why
-    store, console = ResultStore(results_dir), Console()
+    store = ResultStore(results_dir)
     run_ids = dict.fromkeys(o.run_id for o in outcomes if o.run_id is not None and o.status in ("done", "found"))
     records = [r for r in map(store.get, run_ids) if r is not None]
     if len(records) > MAX_ROWS:
-        text = f"{len(records):,} runs are too many for a table; python -m deprune.analyze results_dir={results_dir}"
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        say(f"{len(records):,} runs are too many for a table; python -m deprune.analyze results_dir={results_dir}")
     elif records:
-        console.print(summary_table(records))
-    _print_counts(console, outcomes, results_dir)
+        Console().print(summary_table(records))
+    _print_counts(outcomes, results_dir)
     # Hydra swallows exceptions of callbacks, but not these.
     signals = [stopped_by(sweep_folder), *(o.signal for o in outcomes)]
     if stopped := [number for number in signals if number is not None]:
@@ -56,7 +56,7 @@ def _conclude(sweep_folder: Path, results_dir: Path) -> None:
         raise SystemExit(1)
 
 
-def _print_counts(console: Console, outcomes: list[Outcome], results_dir: Path) -> None:
+def _print_counts(outcomes: list[Outcome], results_dir: Path) -> None:
     counts = Counter(o.status for o in outcomes)
     rare = {"skipped": "left out", "interrupted": "interrupted", "running": "killed"}
     if counts["found"] == len(outcomes):
@@ -66,8 +66,7 @@ def _print_counts(console: Console, outcomes: list[Outcome], results_dir: Path) 
         text += "".join(f", {counts[status]} {word}" for status, word in rare.items() if counts[status]) + "."
     lines = [text, *_reasons(outcomes, "failed", "Error in {} of {} jobs: {}")]
     lines += _reasons(outcomes, "skipped", "Left out {} of {} jobs, which failed before (retry_failed=false): {}")
-    for line in (*lines, f"Results: {results_dir}"):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    say(*lines, f"Results: {results_dir}")
 
 
 def _reasons(outcomes: list[Outcome], status: str, heading: str) -> list[str]:
