@@ -8,8 +8,6 @@ have not learned to read joined texts. The log-perplexity is the mean over all p
 Source: the study (arXiv:2604.24938) and the usual practice since SparseGPT (arXiv:2301.00774).
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +21,7 @@ from deprune.embedded import documents as embedded
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase as Tokenizer
 
 
 @dataclass(frozen=True)
@@ -31,37 +29,26 @@ class HeldOutCorpus:
     """A corpus of the Hub that nothing is calibrated on.
 
     Attributes:
+        data: The data set.
+        split: Its split.
         joint: What stands between two documents.
         n_documents: Number of documents to read, from the first; None for all.
         n_windows: Most windows to keep; None for all.
     """
 
-    path: str
-    config: str | None
+    data: DataSet
     split: str
-    joint: str
-    data_files: str | None = None
+    joint: str = "\n\n"
     n_documents: int | None = None
     n_windows: int | None = None
 
-    @property
-    def data(self) -> DataSet:
-        """The data set."""
-        return DataSet(path=self.path, config=self.config, file=self.data_files)
-
 
 HUB_CORPORA = {
-    "wikitext2": HeldOutCorpus("Salesforce/wikitext", "wikitext-2-raw-v1", "test", "\n\n"),
+    "wikitext2": HeldOutCorpus(DataSet(path="Salesforce/wikitext", config="wikitext-2-raw-v1"), "test"),
     "c4": HeldOutCorpus(
-        "allenai/c4",
-        None,
-        "validation",
-        " ",
-        "en/c4-validation.00000-of-00008.json.gz",
-        n_documents=1100,
-        n_windows=256,
+        DataSet(path="allenai/c4", file="en/c4-validation.00000-of-00008.json.gz"), "validation", " ", 1100, 256
     ),
-    "lambada": HeldOutCorpus("EleutherAI/lambada_openai", "default", "test", "\n\n"),
+    "lambada": HeldOutCorpus(DataSet(path="EleutherAI/lambada_openai", config="default"), "test"),
 }
 """The study's corpora: WikiText-2 test, the usual slice of C4 validation, LAMBADA test."""
 
@@ -69,13 +56,9 @@ N_EMBEDDED_DOCUMENTS = 400
 """Number of documents of each embedded corpus; its held-out split is a stream of its own."""
 
 
-MOST_TOKENS = 2048
-"""The study's window length [tokens], for models whose context allows it."""
-
-
 def window_length(context: int | None) -> int:
-    """Returns the length of held-out windows [tokens] for a model's context."""
-    return min(MOST_TOKENS, context or MOST_TOKENS)
+    """Returns the length of held-out windows [tokens] for a model's context: the study's, where it allows that."""
+    return min(2048, context or 2048)
 
 
 def check_corpora(names: Sequence[str]) -> None:
@@ -89,7 +72,7 @@ def check_corpora(names: Sequence[str]) -> None:
             raise ConfigError(unknown_name("corpus of eval.corpora", name, [*HUB_CORPORA, *embedded.WRITERS]))
 
 
-def heldout_windows(name: str, seq_len: int, n_windows: int | None, tokenizer: PreTrainedTokenizerBase) -> Tensor:
+def heldout_windows(name: str, seq_len: int, n_windows: int | None, tokenizer: "Tokenizer") -> "Tensor":
     """Returns token windows of a corpus, int64 `(n, seq_len)`.
 
     Args:
@@ -120,7 +103,7 @@ def fetch_corpus(name: str) -> None:
     hub_rows(HUB_CORPORA[name].data, HUB_CORPORA[name].split)
 
 
-def _joint_windows(corpus: HeldOutCorpus, seq_len: int, tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+def _joint_windows(corpus: HeldOutCorpus, seq_len: int, tokenizer: "Tokenizer") -> list[list[int]]:
     from deprune.data.draw import start_tokens
 
     rows = hub_rows(corpus.data, corpus.split)

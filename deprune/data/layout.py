@@ -7,41 +7,15 @@ of its own. Which of the two it is, is tried on the model and not known by name.
 Shapes: as in `deprune.data.samples`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Self
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
-from deprune.data.corpus import Item
+from deprune.data.corpus import Item, ItemTokens
 from deprune.data.samples import AnswerTokens
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-
-@dataclass(frozen=True)
-class ItemTokens:
-    """The tokens of one item.
-
-    Attributes:
-        shared: The tokens with which all choices begin.
-        rests: What follows for each choice: further context, then the text of the choice.
-        n_scored: For each choice, the number of tokens of its text: the last of its rest.
-        answer: Index of the right choice.
-    """
-
-    shared: tuple[int, ...]
-    rests: tuple[tuple[int, ...], ...]
-    n_scored: tuple[int, ...]
-    answer: int
-
-    @property
-    def n_tokens(self) -> int:
-        """Number of tokens in the shared layout."""
-        return len(self.shared) + sum(map(len, self.rests))
 
 
 def tokenize_item(item: Item, tokenizer: PreTrainedTokenizerBase) -> ItemTokens | None:
@@ -89,7 +63,7 @@ class ItemShape:
     n_choices: int
 
     @classmethod
-    def fitting(cls, items: Sequence[ItemTokens], shared: bool) -> ItemShape:
+    def fitting(cls, items: Sequence[ItemTokens], shared: bool) -> Self:
         """Returns the least sizes that hold some items."""
         return cls(
             max(t.n_tokens if shared else len(t.shared) + max(map(len, t.rests)) for t in items),

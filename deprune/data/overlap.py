@@ -3,30 +3,50 @@
 Two calibration and evaluation texts overlap where they share a window of 50 tokens, or are the same item.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from deprune.data.corpus import Item
 from deprune.data.samples import CalibrationSet
-
-if TYPE_CHECKING:
-    from torch import Tensor
-    from transformers import PreTrainedTokenizerBase
 
 N_TOKENS = 50
 """Length of a window that does not occur twice by chance [tokens]."""
 
 
+@dataclass(frozen=True, eq=False)
+class EvaluatedText:
+    """What a task or corpus that models are scored on consists of.
+
+    Attributes:
+        name: The task or corpus.
+        hashes: Of its windows of 50 tokens, sorted, distinct.
+        items: Texts of its items with their right answers.
+    """
+
+    name: str
+    hashes: NDArray[np.uint64]
+    items: frozenset[str] = frozenset()
+
+    @classmethod
+    def of_items(cls, name: str, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> Self:
+        """Returns the text of some items."""
+        windows = [window_hashes(np.array(tokenizer.encode(text, verbose=False))) for text in texts]
+        return cls(name, np.unique(np.concatenate([*windows, np.empty(0, np.uint64)])), frozenset(texts))
+
+    @classmethod
+    def of_windows(cls, name: str, ids_RT: Tensor) -> Self:
+        """Returns the text of some token windows."""
+        return cls(name, np.unique(np.concatenate([window_hashes(row.numpy()) for row in ids_RT])))
+
+
 def overlap_warnings(
-    calibration: CalibrationSet,
-    items: Sequence[Item],
-    evaluated: Iterable[EvaluatedText],
+    calibration: CalibrationSet, items: Sequence[Item], evaluated: Iterable[EvaluatedText]
 ) -> list[str]:
     """Returns a sentence for each task or corpus that the calibration set overlaps with.
 
@@ -47,32 +67,6 @@ def overlap_warnings(
                 f"with the evaluation data of {text.name}."
             )
     return warnings
-
-
-@dataclass(frozen=True, eq=False)
-class EvaluatedText:
-    """What a task or corpus that models are scored on consists of.
-
-    Attributes:
-        name: The task or corpus.
-        hashes: Of its windows of 50 tokens, sorted, distinct.
-        items: Texts of its items with their right answers.
-    """
-
-    name: str
-    hashes: NDArray[np.uint64]
-    items: frozenset[str] = frozenset()
-
-    @classmethod
-    def of_items(cls, name: str, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> EvaluatedText:
-        """Returns the text of some items."""
-        windows = [window_hashes(np.array(tokenizer.encode(text, verbose=False))) for text in texts]
-        return cls(name, np.unique(np.concatenate([*windows, np.empty(0, np.uint64)])), frozenset(texts))
-
-    @classmethod
-    def of_windows(cls, name: str, ids_RT: Tensor) -> EvaluatedText:
-        """Returns the text of some token windows."""
-        return cls(name, np.unique(np.concatenate([window_hashes(row.numpy()) for row in ids_RT])))
 
 
 def window_hashes(ids: NDArray[np.int64]) -> NDArray[np.uint64]:

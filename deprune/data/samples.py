@@ -4,7 +4,6 @@ Shapes: B samples, R rows of tokens (one or more for each sample), T tokens, P s
 """
 
 from dataclasses import dataclass, fields
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,7 +30,7 @@ class AnswerTokens:
     choices_BP: Tensor
     answers_B: Tensor
     segments_RT: Tensor
-    positions_RT: Tensor | None
+    positions_RT: Tensor | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """Returns the tensors that there are, by name."""
@@ -59,10 +58,8 @@ class SampleBatch:
         if self.answers is None or self.answers.positions_RT is None:
             return {}
         segments_RT = self.answers.segments_RT
-        length = segments_RT.shape[1]
-        causal_TT = torch.ones(length, length, dtype=torch.bool, device=segments_RT.device).tril()
         same_RTT = segments_RT[:, :, None] == segments_RT[:, None, :]
-        visible_RTT = causal_TT & (same_RTT | (segments_RT == -1)[:, None, :])
+        visible_RTT = (same_RTT | (segments_RT == -1)[:, None, :]).tril()
         mask_RTT = torch.zeros(visible_RTT.shape, dtype=dtype, device=segments_RT.device)
         mask_RTT.masked_fill_(~visible_RTT, torch.finfo(dtype).min)
         return {"attention_mask": mask_RTT[:, None], "position_ids": self.answers.positions_RT}
@@ -123,9 +120,10 @@ class CalibrationSet:
         rows_R = (wanted_B[:, None] * self.rows_per_sample + torch.arange(self.rows_per_sample)).flatten()
         if self.answers is None:
             return SampleBatch(self.ids_RT[rows_R].to(device))
-        taken: dict[str, Any] = {f.name: None for f in fields(self.answers)}
-        for name, tensor in self.answers.tensors().items():
-            taken[name] = tensor[rows_R if name.endswith("_RT") else wanted_B].to(device)
+        taken = {
+            name: tensor[rows_R if name.endswith("_RT") else wanted_B].to(device)
+            for name, tensor in self.answers.tensors().items()
+        }
         return SampleBatch(self.ids_RT[rows_R].to(device), AnswerTokens(**taken))
 
     def sample_keys(self) -> list[str]:

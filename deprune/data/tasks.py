@@ -4,7 +4,7 @@ import functools
 import json
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +66,9 @@ def training_items(task: str) -> list[Item]:
     check_tasks([task])
     loaded = load_task(task)
     if loaded.OUTPUT_TYPE != "multiple_choice" or not loaded.has_training_docs():
-        raise ConfigError(
-            f"The task '{task}' is not a multiple-choice task with a training split; "
-            "take one that is, such as calib.task=arc_easy."
-        )
-    return _items(loaded, loaded.training_docs())
+        wanted = "a multiple-choice task with a training split"
+        raise ConfigError(f"The task '{task}' is not {wanted}; take one that is, such as calib.task=arc_easy.")
+    return [_item(loaded, doc) for doc in loaded.training_docs()]
 
 
 def evaluation_items(built: Any, limit: int | None) -> list[Item]:
@@ -80,17 +78,15 @@ def evaluation_items(built: Any, limit: int | None) -> list[Item]:
         built: As `load_task` returns it.
         limit: Number of items, from the first; None for all.
     """
-    return _items(built, list(built.eval_docs)[:limit])
+    return [_item(built, doc) for doc in list(built.eval_docs)[:limit]]
 
 
 def item_hashes(built: Any, limit: int | None) -> list[str]:
     """Returns the hash of each document that a task is evaluated on, as lm-eval's logs have it."""
     from lm_eval.utils import handle_non_serializable, hash_string
 
-    return [
-        hash_string(json.dumps(doc, indent=2, default=handle_non_serializable, ensure_ascii=False))
-        for doc in list(built.eval_docs)[:limit]
-    ]
+    dumps = functools.partial(json.dumps, indent=2, default=handle_non_serializable, ensure_ascii=False)
+    return [hash_string(dumps(doc)) for doc in list(built.eval_docs)[:limit]]
 
 
 def definition_of(built: Any) -> str:
@@ -101,18 +97,13 @@ def definition_of(built: Any) -> str:
     return re.sub(r" at 0x[0-9a-f]+", "", text)  # where a function lies in memory
 
 
-def _items(task: Any, docs: Iterable[dict[str, Any]]) -> list[Item]:
-    return [_item(task, doc) for doc in docs]
-
-
 def _item(task: Any, doc: dict[str, Any]) -> Item:
     """Returns an item with the very texts that lm-eval asks for the log-likelihoods of."""
     requests = task.construct_requests(doc, task.fewshot_context(doc, 0), metadata=(None, None, None))
     answer = (task.doc_to_text if task.multiple_input else task.doc_to_target)(doc)
     if isinstance(answer, str):
         answer = task.doc_to_choice(doc).index(answer)
-    pairs = [(str(context), str(choice)) for context, choice in (r.arguments for r in requests)]
-    return Item(tuple(pairs), int(answer))
+    return Item(tuple((str(context), str(choice)) for context, choice in (r.arguments for r in requests)), int(answer))
 
 
 def _is_embedded(task: str) -> bool:
