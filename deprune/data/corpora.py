@@ -5,7 +5,6 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from string import Formatter
 from typing import Any
@@ -36,16 +35,11 @@ class EmbeddedCorpus(Corpus):
 
     def documents(self) -> Sequence[str]:
         """Returns documents of the generator's calibration split."""
-        return _embedded_documents(self.corpus, self.n_documents)
+        return list(itertools.islice(embedded.documents(self.corpus, "calibration"), self.n_documents))
 
     def identity(self) -> dict[str, Any]:
         """Returns the name of the corpus and its size."""
         return {"embedded": self.corpus, "n_documents": str(self.n_documents)}
-
-
-@lru_cache(maxsize=8)
-def _embedded_documents(corpus: str, count: int) -> list[str]:
-    return list(itertools.islice(embedded.documents(corpus, "calibration"), count))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,13 +67,10 @@ class ItemTokens:
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus(ABC):
-    """A finite, ordered collection of documents; the plug-in point of `conf/calib`.
-
-    Attributes:
-        has_items: Whether the documents are multiple-choice items as well.
-    """
+    """A finite, ordered collection of documents; the plug-in point of `conf/calib`."""
 
     has_items: ClassVar[bool] = False
+    """Whether the documents are multiple-choice items as well."""
 
     @abstractmethod
     def documents(self) -> Sequence[str]:
@@ -95,7 +92,6 @@ class Corpus(ABC):
         """Returns the documents as items.
 
         Raises:
-            ConfigError: They are none.
             DataError: They cannot be had.
         """
         raise ConfigError(f"The corpus {type(self).__name__} holds text, not multiple-choice items.")
@@ -129,15 +125,8 @@ class CalibConfig:
     seed: int
 
 
-COMMON = ("name", "n_samples", "seq_len", "seed")
-"""Keys of a calibration configuration that are not the corpus's own."""
-
-
 def corpus_of(calib: Any) -> Corpus:
-    """Builds the corpus of a calibration configuration.
-
-    Raises:
-        ConfigError: As `build_target`.
-    """
-    source = OmegaConf.masked_copy(calib, [str(k) for k in calib if k not in ("defaults", *COMMON)])
-    return build_target(source, Corpus, "calib", also=COMMON)
+    """Builds the corpus of a calibration configuration; raises what `build_target` does."""
+    common = ("name", "n_samples", "seq_len", "seed")
+    source = OmegaConf.masked_copy(calib, [str(k) for k in calib if k not in ("defaults", *common)])
+    return build_target(source, Corpus, "calib", also=common)

@@ -2,9 +2,9 @@
 
 A draw is an order of the corpus's documents. Of n and m samples drawn alike, the first n are the same.
 
-Token windows: documents are taken in that order, each ended by the tokenizer's end token, until
-they fill a window; a long document fills several. What is then left of the last document is
-dropped, so that a window starts with a document, or goes on with one that filled the window before.
+Token windows: documents are taken in that order, each ended by the tokenizer's end token, until they fill a window;
+a long document fills several. What is then left of the last document is dropped, so that a window starts with a
+document, or goes on with one that filled the window before.
 
 Items: the first of the order that are not longer than a window.
 """
@@ -22,7 +22,7 @@ from deprune.core.fingerprint import digest_of, digest_of_bytes
 from deprune.core.memory import Memory
 from deprune.core.randomness import generator
 from deprune.data.corpora import RandomTokens
-from deprune.data.corpus import CalibConfig, Corpus, Item, ItemTokens
+from deprune.data.corpus import CalibConfig, Item, ItemTokens
 from deprune.data.layout import ItemShape, lay_out, tokenize_item
 from deprune.data.samples import CalibrationSet, SampleBatch
 
@@ -35,8 +35,7 @@ def draw_windows(
 ) -> CalibrationSet:
     """Draws a calibration set of token windows.
 
-    Every model gets a draw of its own (its name enters the seed), which makes the draws of a
-    sweep independent replicates across models as well.
+    Every model gets a draw of its own (its name enters the seed), so the draws of a sweep are independent replicates.
 
     Args:
         calib: The configuration.
@@ -53,14 +52,13 @@ def draw_windows(
         ids_RT = torch.from_numpy(_random_windows(calib.n_samples, seq_len, tokenizer, rng))
         sample_id = digest_of([calib.name, calib.seed, model])
     else:
-        documents = (memory or Memory()).once(_documents, calib.corpus)
+        documents = (memory or Memory()).once(type(calib.corpus).documents, calib.corpus)
         order = rng.permutation(len(documents))
         windows = list(itertools.islice(windows_of(documents, order, tokenizer, seq_len), calib.n_samples))
         if len(windows) < calib.n_samples:
             raise DataError(
-                f"The corpus {calib.name} holds {len(windows)} windows of {seq_len} tokens, but "
-                f"calib.n_samples={calib.n_samples} were asked for; lower calib.n_samples to at most "
-                f"{len(windows)}, shorten calib.seq_len, or take a larger corpus."
+                f"{_too_few(calib, len(windows), f'windows of {seq_len}')} to at most {len(windows)}, shorten "
+                "calib.seq_len, or take a larger corpus."
             )
         ids_RT = torch.tensor(windows)
         sample_id = digest_of_bytes(documents[int(i)].encode() for i in order[:N_IDENTIFYING])
@@ -98,7 +96,7 @@ def draw_items(
     Raises:
         DataError: There are too few items that are short enough, or they cannot be had.
     """
-    items = (memory or Memory()).once(_items, calib.corpus)
+    items = (memory or Memory()).once(type(calib.corpus).items, calib.corpus)
     order = generator(calib.seed, "calibration", calib.name, model).permutation(len(items))
     sample_id = digest_of_bytes(items[int(i)].text.encode() for i in order[:N_IDENTIFYING])
     n = calib.n_samples
@@ -106,28 +104,20 @@ def draw_items(
     short = ((item, tokens) for item, tokens in pairs if tokens is not None and tokens.n_tokens <= seq_len)
     drawn = list(itertools.islice(short, max(N_IDENTIFYING, n)))
     if len(drawn) < n:
-        raise DataError(
-            f"The corpus {calib.name} holds {len(drawn)} items of at most {seq_len} tokens, but "
-            f"calib.n_samples={n} were asked for; lower calib.n_samples or raise calib.seq_len."
-        )
+        raise DataError(f"{_too_few(calib, len(drawn), f'items of at most {seq_len}')} or raise calib.seq_len.")
     tokens = [tokens for _, tokens in drawn]
     return DrawnItems([item for item, _ in drawn[:n]], tokens[:n], tokens[:N_IDENTIFYING], sample_id)
 
 
-def _documents(corpus: Corpus) -> Sequence[str]:
-    return corpus.documents()
+def _too_few(calib: CalibConfig, n: int, what: str) -> str:
+    held = f"The corpus {calib.name} holds {n} {what} tokens"
+    return f"{held}, but calib.n_samples={calib.n_samples} were asked for; lower calib.n_samples"
 
 
-def _items(corpus: Corpus) -> Sequence[Item]:
-    return corpus.items()
-
-
-def _random_windows(
-    n_samples: int, seq_len: int, tokenizer: PreTrainedTokenizerBase, rng: np.random.Generator
-) -> np.ndarray:
+def _random_windows(n: int, seq_len: int, tokenizer: PreTrainedTokenizerBase, rng: np.random.Generator) -> np.ndarray:
     prefix = start_tokens(tokenizer)
     ordinary = np.setdiff1d(np.arange(len(tokenizer)), tokenizer.all_special_ids)
-    windows = rng.choice(ordinary, size=(n_samples, seq_len))
+    windows = rng.choice(ordinary, size=(n, seq_len))
     windows[:, : len(prefix)] = prefix
     return windows
 

@@ -43,11 +43,10 @@ class HeldOutCorpus:
     n_windows: int | None = None
 
 
+C4 = DataSet(path="allenai/c4", file="en/c4-validation.00000-of-00008.json.gz")
 HUB_CORPORA = {
     "wikitext2": HeldOutCorpus(DataSet(path="Salesforce/wikitext", config="wikitext-2-raw-v1"), "test"),
-    "c4": HeldOutCorpus(
-        DataSet(path="allenai/c4", file="en/c4-validation.00000-of-00008.json.gz"), "validation", " ", 1100, 256
-    ),
+    "c4": HeldOutCorpus(C4, "validation", joint=" ", n_documents=1100, n_windows=256),
     "lambada": HeldOutCorpus(DataSet(path="EleutherAI/lambada_openai", config="default"), "test"),
 }
 """The study's corpora: WikiText-2 test, the usual slice of C4 validation, LAMBADA test."""
@@ -62,11 +61,7 @@ def window_length(context: int | None) -> int:
 
 
 def check_corpora(names: Sequence[str]) -> None:
-    """Makes sure that held-out corpora exist.
-
-    Raises:
-        ConfigError: There is no such corpus.
-    """
+    """Raises a ConfigError where there is no such held-out corpus."""
     for name in names:
         if name not in HUB_CORPORA and name not in embedded.WRITERS:
             raise ConfigError(unknown_name("corpus of eval.corpora", name, [*HUB_CORPORA, *embedded.WRITERS]))

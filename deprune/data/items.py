@@ -4,7 +4,6 @@ import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, ClassVar
 
 from deprune.core.errors import ConfigError, DataError
@@ -79,11 +78,7 @@ def _parse_instruction(instruction: str, answer: str) -> Item | None:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskItems(ItemCorpus):
-    """The training split of any multiple-choice task of lm-eval, with the texts that lm-eval scores.
-
-    Attributes:
-        task: The task's name.
-    """
+    """The training split of any multiple-choice task of lm-eval, with the texts that lm-eval scores."""
 
     task: str
 
@@ -128,7 +123,8 @@ class EmbeddedItems(ItemCorpus):
 
     def items(self) -> Sequence[Item]:
         """Returns the items."""
-        return _embedded_items(self)
+        streams = [embedded_items(task, "train", self.n_items) for task in self.tasks]
+        return [*itertools.chain.from_iterable(zip(*streams, strict=True))]
 
     def identity(self) -> dict[str, Any]:
         """Returns the names of the tasks and the number of items."""
@@ -138,12 +134,6 @@ class EmbeddedItems(ItemCorpus):
         """Returns the size of the longest items of the draw."""
         items = draw()
         return SampleSize(max(item.n_tokens for item in items), max(sum(item.n_scored) for item in items))
-
-
-@lru_cache(maxsize=4)
-def _embedded_items(corpus: EmbeddedItems) -> list[Item]:
-    streams = [embedded_items(task, "train", corpus.n_items) for task in corpus.tasks]
-    return [*itertools.chain.from_iterable(zip(*streams, strict=True))]
 
 
 def embedded_items(task: str, split: str, number: int) -> Iterator[Item]:

@@ -55,7 +55,7 @@ class ItemShape:
     Attributes:
         length: Number of tokens of a row.
         n_scored: Number of scored tokens of an item.
-        n_choices: Number of choices.
+        n_choices: Number of its choices.
     """
 
     length: int

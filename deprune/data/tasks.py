@@ -17,11 +17,7 @@ EMBEDDED_TASKS = Path(__file__).parents[1] / "embedded" / "tasks"
 
 
 def check_tasks(tasks: Sequence[str]) -> None:
-    """Makes sure that tasks exist, without building them.
-
-    Raises:
-        ConfigError: lm-eval has no such task.
-    """
+    """Raises a ConfigError where lm-eval has no such task; builds none."""
     for task in tasks:
         known = _manager(all(map(_is_embedded, tasks))).all_subtasks
         if task not in known:
@@ -41,11 +37,7 @@ def load_task(task: str) -> Any:
 
 
 def data_sets_of(task: str) -> tuple[DataSet, ...]:
-    """Returns the data set on the Hub that a task reads, without reading it; none for an embedded task.
-
-    Raises:
-        ConfigError: There is no such task.
-    """
+    """Returns the data set on the Hub that a task reads, without reading it; none for an embedded task."""
     from lm_eval.tasks._yaml_loader import load_yaml
 
     check_tasks([task])
@@ -60,8 +52,7 @@ def training_items(task: str) -> list[Item]:
     """Returns the items of a task's training split.
 
     Raises:
-        ConfigError: The task has none, or is not a multiple-choice task.
-        DataError: Its data cannot be had.
+        ConfigError: There is no such task, it has none, or is not a multiple-choice task.
     """
     check_tasks([task])
     loaded = load_task(task)
@@ -72,12 +63,7 @@ def training_items(task: str) -> list[Item]:
 
 
 def evaluation_items(built: Any, limit: int | None) -> list[Item]:
-    """Returns the items that a multiple-choice task is evaluated on.
-
-    Args:
-        built: As `load_task` returns it.
-        limit: Number of items, from the first; None for all.
-    """
+    """Returns the items that a task of `load_task` is evaluated on, all or so many from the first."""
     return [_item(built, doc) for doc in list(built.eval_docs)[:limit]]
 
 

@@ -73,9 +73,8 @@ class BlockStack:
     """The blocks of one model, ready to be run in any combination.
 
     Raises:
-        UnsupportedModelError: On construction, if the blocks cannot be found, or if running
-            them one by one does not give the model's own logits, or if a token can see
-            later ones.
+        UnsupportedModelError: On construction, if the blocks cannot be found, or if running them one by one does not
+            give the model's own logits, or if a token can see later ones.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:

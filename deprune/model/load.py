@@ -55,8 +55,7 @@ def load_model(config: ModelConfig, device: str, dtype: str, memory: Memory | No
 
     Raises:
         DataError: The Hub does not answer or does not give the model.
-        UnsupportedModelError: The folder holds no safetensors weights, or the model's blocks
-            cannot be run one by one.
+        UnsupportedModelError: The folder holds no safetensors weights, or the model's blocks cannot be run one by one.
     """
     memory = memory or Memory()
     facts = memory.once(read_facts, config)
