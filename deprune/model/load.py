@@ -11,7 +11,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from deprune.core.memory import Memory
 from deprune.model.blocks import BlockStack
-from deprune.model.source import ModelConfig, ModelFacts, load_tokenizer, model_identity, read_facts, readable
+from deprune.model.source import ModelConfig, ModelFacts, load_tokenizer, model_identity, read_facts, read_part
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,23 +61,12 @@ def load_model(config: ModelConfig, device: str, dtype: str, memory: Memory | No
     facts = memory.once(read_facts, config)
     if not sys.stderr.isatty():
         disable_progress_bar()
-    with readable(config, "weights", "; they must be safetensors of a decoder, for pickled ones can run code"):
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            config.source,
-            revision=config.revision or "main",
-            dtype=dtype,
-            trust_remote_code=config.trust_remote_code,
-            use_safetensors=True,
-            device_map=config.device_map,
-        )
+    remark = "; they must be safetensors of a decoder, for pickled ones can run code"
+    how = {"dtype": dtype, "use_safetensors": True, "device_map": config.device_map}
+    model = read_part(AutoModelForCausalLM, config, "weights", remark, **how)
     tokenizer = memory.once(load_tokenizer, config)
     if config.device_map is not None:
         return LoadedModel(config, facts, (BlockStack(model),), tokenizer, dtype)
-    first, *others = devices_of(device)
+    first, *others = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if device == "cuda" else [device]
     stacks = (BlockStack(model.to(first)), *(BlockStack(copy.deepcopy(model).to(other)) for other in others))
     return LoadedModel(config, facts, stacks, tokenizer, dtype)
-
-
-def devices_of(device: str) -> list[str]:
-    """Returns the devices that `device` stands for: `cuda` is all GPUs that are visible."""
-    return [f"cuda:{i}" for i in range(torch.cuda.device_count())] if device == "cuda" else [device]
