@@ -89,11 +89,7 @@ class Corpus(ABC):
         return ()
 
     def items(self) -> Sequence[Item]:
-        """Returns the documents as items.
-
-        Raises:
-            DataError: They cannot be had.
-        """
+        """Returns the documents as items; raises what `documents` does, and a ConfigError where they are none."""
         raise ConfigError(f"The corpus {type(self).__name__} holds text, not multiple-choice items.")
 
     def item_size(self, seq_len: int, draw: Callable[[], Sequence[ItemTokens]]) -> SampleSize:

@@ -23,7 +23,7 @@ from deprune.core.memory import Memory
 from deprune.core.randomness import generator
 from deprune.data.corpora import RandomTokens
 from deprune.data.corpus import CalibConfig, Item, ItemTokens
-from deprune.data.layout import ItemShape, lay_out, tokenize_item
+from deprune.data.layout import lay_out, tokenize_item
 from deprune.data.samples import CalibrationSet, SampleBatch
 
 N_IDENTIFYING = 1024
@@ -70,7 +70,7 @@ class DrawnItems:
     """Items of a draw, before it is known which layout the model allows.
 
     Attributes:
-        items: The items.
+        items: The items that are used.
         tokens: Their tokens.
         identifying: The tokens of the first items of the draw, however few are used.
         sample_id: Identity of the draw.
@@ -83,7 +83,7 @@ class DrawnItems:
 
     def laid_out(self, shared: bool) -> CalibrationSet:
         """Returns the calibration set in one of the two layouts."""
-        ids_RT, answers = lay_out(self.tokens, ItemShape.fitting(self.identifying, shared), shared)
+        ids_RT, answers = lay_out(self.tokens, self.identifying, shared)
         tensors = SampleBatch(ids_RT, answers).tensors()
         return CalibrationSet(ids_RT, self.sample_id, digest_of_bytes(t.numpy().tobytes() for t in tensors), answers)
 

@@ -1,9 +1,9 @@
 """The held-out corpora on which all pruned models' perplexity is measured.
 
-Protocol: the texts are joined, tokenized as one, and cut into windows of 2,048 tokens (fewer where the
-model's context is shorter); a window starts with the tokenizer's start token where it has one. What is
-left at the end is dropped. The embedded corpora are cut as calibration windows are, since their models
-have not learned to read joined texts. The log-perplexity is the mean over all predicted tokens.
+Protocol: the texts are joined, tokenized as one, and cut into windows of 2,048 tokens (fewer where the model's context
+is shorter); a window starts with the tokenizer's start token where it has one. What is left at the end is dropped.
+The embedded corpora are cut as calibration windows are, since their models have not learned to read joined texts.
+The log-perplexity is the mean over all predicted tokens.
 
 Source: the study (arXiv:2604.24938) and the usual practice since SparseGPT (arXiv:2301.00774).
 """
@@ -51,9 +51,6 @@ HUB_CORPORA = {
 }
 """The study's corpora: WikiText-2 test, the usual slice of C4 validation, LAMBADA test."""
 
-N_EMBEDDED_DOCUMENTS = 400
-"""Number of documents of each embedded corpus; its held-out split is a stream of its own."""
-
 
 def window_length(context: int | None) -> int:
     """Returns the length of held-out windows [tokens] for a model's context: the study's, where it allows that."""
@@ -68,13 +65,7 @@ def check_corpora(names: Sequence[str]) -> None:
 
 
 def heldout_windows(name: str, seq_len: int, n_windows: int | None, tokenizer: "Tokenizer") -> "Tensor":
-    """Returns token windows of a corpus, int64 `(n, seq_len)`.
-
-    Args:
-        name: The corpus.
-        seq_len: Length of a window [tokens].
-        n_windows: Most windows to keep, from the first; None for all.
-        tokenizer: The model's.
+    """Returns the first token windows of a corpus, or all where `n_windows` is None, as int64 `(n, seq_len)`.
 
     Raises:
         DataError: The corpus cannot be had, or holds no whole window.
@@ -86,7 +77,7 @@ def heldout_windows(name: str, seq_len: int, n_windows: int | None, tokenizer: "
     if name in HUB_CORPORA:
         windows = _joint_windows(HUB_CORPORA[name], seq_len, tokenizer)
     else:
-        documents = list(itertools.islice(embedded.documents(name, "heldout"), N_EMBEDDED_DOCUMENTS))
+        documents = list(itertools.islice(embedded.documents(name, "heldout"), 400))
         windows = list(windows_of(documents, range(len(documents)), tokenizer, seq_len))
     if not windows:
         raise DataError(f"The held-out corpus {name} holds no window of {seq_len} tokens; take it out of eval.corpora.")

@@ -17,20 +17,13 @@ WAYS_OUT = (
 GATED = "it is gated; ask for access on its page, then set HF_TOKEN to a token of yours or run `hf auth login`"
 UNKNOWN = "there is no such public repository at {endpoint}; check its name, or set HF_TOKEN if it is private"
 LACKS_FILE = "its repository lacks a file that is needed ({text})"
-UNREACHED = f"{{offline}}; {WAYS_OUT}"
 REASONS = {
     "GatedRepoError": GATED,
-    "RepositoryNotFoundError": UNKNOWN,
-    "DatasetNotFoundError": UNKNOWN,
+    "RepositoryNotFoundError DatasetNotFoundError": UNKNOWN,
     "RevisionNotFoundError": "there is no such revision of it; check the name of the branch, tag or commit",
     "HFValidationError": "this is neither a folder nor the name of a repository (owner/name)",
-    "EntryNotFoundError": LACKS_FILE,
-    "RemoteEntryNotFoundError": LACKS_FILE,
-    "DataFilesNotFoundError": LACKS_FILE,
-    "LocalEntryNotFoundError": UNREACHED,
-    "OfflineModeIsEnabled": UNREACHED,
-    "ConnectError": UNREACHED,
-    "ConnectionError": UNREACHED,
+    "EntryNotFoundError RemoteEntryNotFoundError DataFilesNotFoundError": LACKS_FILE,
+    "LocalEntryNotFoundError OfflineModeIsEnabled ConnectError ConnectionError": f"{{offline}}; {WAYS_OUT}",
 }
 """What the errors mean, by their names, since two libraries raise them, and httpx a third kind."""
 
@@ -107,12 +100,10 @@ def _reason(error: BaseException) -> str | None:
     from huggingface_hub import constants
 
     text, in_cache = str(error), "HF_HUB_OFFLINE is set and it is not in the local cache"
-    reason = GATED if "is a gated dataset" in text else REASONS.get(type(error).__name__)
-    return reason and reason.format(
-        endpoint=constants.ENDPOINT,
-        text=text.partition("\n")[0],
-        offline=in_cache if constants.HF_HUB_OFFLINE else "the connection to the Hub failed",
-    )
+    by_kind = (reason for kinds, reason in REASONS.items() if type(error).__name__ in kinds.split())
+    reason = GATED if "is a gated dataset" in text else next(by_kind, None)
+    offline = in_cache if constants.HF_HUB_OFFLINE else "the connection to the Hub failed"
+    return reason and reason.format(endpoint=constants.ENDPOINT, text=text.partition("\n")[0], offline=offline)
 
 
 def pinned_revision(repository: str, revision: str | None, file: str) -> str:

@@ -48,13 +48,7 @@ class EvaluatedText:
 def overlap_warnings(
     calibration: CalibrationSet, items: Sequence[Item], evaluated: Iterable[EvaluatedText]
 ) -> list[str]:
-    """Returns a sentence for each task or corpus that the calibration set overlaps with.
-
-    Args:
-        calibration: The calibration set.
-        items: Its items, where it has any.
-        evaluated: What models are scored on.
-    """
+    """Returns a sentence for each evaluated text with which a calibration set, or one of its items, overlaps."""
     rows = [window_hashes(row.numpy()) for row in calibration.ids_RT]
     warnings = []
     for text in evaluated:

@@ -20,8 +20,7 @@ class AnswerTokens:
         targets_BP: int64; the scored token.
         choices_BP: int64; the choice that it belongs to, or −1 where there is none.
         answers_B: int64; the right choice.
-        segments_RT: int64; the choice that each token belongs to, −1 for the context that all choices see,
-            −2 for filling.
+        segments_RT: int64; the choice that each token belongs to, −1 for what all choices see, −2 for filling.
         positions_RT: int64; the position of each token, where the choices of an item share one row; else None.
     """
 
@@ -87,8 +86,7 @@ class CalibrationSet:
 
     Attributes:
         ids_RT: Token ids, int64 on the CPU; a window is a row, an item one row or several.
-        sample_id: Identity of the draw, a hash of raw documents; the same for every sample
-            count, length and search, and different for every corpus, seed and model.
+        sample_id: A hash of the raw documents of the draw, which is another for every corpus, seed and model only.
         token_hash: Hash of the token ids themselves.
         answers: For items, what is scored of them.
     """

@@ -25,11 +25,7 @@ def check_tasks(tasks: Sequence[str]) -> None:
 
 
 def load_task(task: str) -> Any:
-    """Builds lm-eval's task object.
-
-    Raises:
-        DataError: The data of the task cannot be had from the Hub.
-    """
+    """Builds lm-eval's task object; raises a DataError where its data cannot be had from the Hub."""
     if not _is_embedded(task):
         require_hub("the evaluation data", "eval=mini or eval=none")
     with hub_errors(f"data of the task {task}"):
@@ -49,11 +45,7 @@ def data_sets_of(task: str) -> tuple[DataSet, ...]:
 
 
 def training_items(task: str) -> list[Item]:
-    """Returns the items of a task's training split.
-
-    Raises:
-        ConfigError: There is no such task, it has none, or is not a multiple-choice task.
-    """
+    """Returns the items of the training split of a task; raises a ConfigError where there are none."""
     check_tasks([task])
     loaded = load_task(task)
     if loaded.OUTPUT_TYPE != "multiple_choice" or not loaded.has_training_docs():

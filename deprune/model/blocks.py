@@ -10,7 +10,7 @@ Shapes: B sequences, T tokens, D width, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -86,12 +86,7 @@ class BlockStack:
 
     @torch.inference_mode()
     def embed(self, ids_BT: Tensor, **inputs: Tensor) -> BlockInputs:
-        """Returns what enters the blocks for these token ids.
-
-        Args:
-            ids_BT: Token ids, all of them seen, unless the model's other inputs say otherwise.
-            inputs: What else the model's `forward` is given, such as a mask and positions.
-        """
+        """Returns what enters the blocks for these token ids; the model's `forward` is given the other inputs too."""
         hidden: list[Tensor] = []
         calls: list[Call] = []
 
@@ -167,12 +162,10 @@ class BlockStack:
         def keep_rest(index: int, module: Any, args: Any, output: Any) -> None:
             self._rest[index] = output[1:] if isinstance(output, tuple) else None
 
-        hooks = [b.register_forward_hook(partial(keep_rest, i)) for i, b in enumerate(self.blocks)]
-        try:
+        with ExitStack() as hooks:
+            for index, block in enumerate(self.blocks):
+                hooks.callback(block.register_forward_hook(partial(keep_rest, index)).remove)
             expected = self.model(ids_BT, use_cache=False).logits
-        finally:
-            for hook in hooks:
-                hook.remove()
         # Sixteen units in the last place of the largest logit: rounding, but nothing else.
         tolerance = 16 * torch.finfo(expected.dtype).eps * expected.abs().max()
         if (self.run(ids_BT, BlockSubset(self.n_blocks)) - expected).abs().max() > tolerance:

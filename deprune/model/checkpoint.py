@@ -15,17 +15,11 @@ from deprune.record import RunRecord
 
 
 def export(pruned: PrunedModel, out: Path, record: RunRecord | None = None) -> None:
-    """Writes a pruned model as a checkpoint; `out` appears only once its logits were compared.
-
-    Args:
-        pruned: The model.
-        out: A folder that does not exist.
-        record: The run that it comes from, for the model card.
+    """Writes a pruned model into a new folder, which appears only once its logits were compared.
 
     Raises:
-        ConfigError: The folder exists, or the weights or the treatment are not those of the run.
-        UnsupportedModelError: The checkpoint gives other logits than the pruned model, as when
-            blocks depend on their index.
+        ConfigError: The folder exists, or the weights or the treatment are not those of its run.
+        UnsupportedModelError: The checkpoint gives other logits than the model, as when blocks depend on their index.
     """
     check_free(out)
     loaded = pruned.loaded

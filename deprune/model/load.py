@@ -37,11 +37,9 @@ class LoadedModel:
 
     def identity(self) -> dict[str, Any]:
         """Returns everything that can change what it computes: content, dtype, kind of attention, type of device."""
-        return {
-            **model_identity(self.config, self.facts, self.dtype),
-            "attention": self.stack.model.config._attn_implementation,
-            "device": self.stack.model.device.type,
-        }
+        model = self.stack.model
+        runs = {"attention": model.config._attn_implementation, "device": model.device.type}
+        return model_identity(self.config, self.facts, self.dtype) | runs
 
 
 def load_model(config: ModelConfig, device: str, dtype: str, memory: Memory | None = None) -> LoadedModel:

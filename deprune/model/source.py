@@ -137,11 +137,7 @@ def _kept_facts(file: Path, revision: str) -> ModelFacts | None:
 
 
 def facts_of(config: ModelConfig, settings: PretrainedConfig, revision: str) -> ModelFacts:
-    """Returns the facts that a model's configuration states.
-
-    Raises:
-        UnsupportedModelError: The model is not a decoder.
-    """
+    """Returns the facts that a model's configuration states; raises an UnsupportedModelError where it is no decoder."""
     text = settings.get_text_config(decoder=True)
     n_blocks = getattr(text, "num_hidden_layers", None)
     if settings.is_encoder_decoder or not n_blocks:
@@ -159,11 +155,7 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
 
 
 def resolve_device(device: str) -> str:
-    """Returns `device`, with `auto` resolved to a GPU where there is one.
-
-    Raises:
-        ConfigError: The device does not exist.
-    """
+    """Returns `device`, with `auto` resolved to a GPU where there is one; raises a ConfigError where it is missing."""
     if device == "cpu" or (device == "auto" and not _may_have_gpu()):
         return "cpu"
     import torch
@@ -179,13 +171,10 @@ def resolve_device(device: str) -> str:
 
 def _may_have_gpu() -> bool:
     """Whether there is a driver of a GPU; where there is none, torch need not be asked, which takes a second."""
-    if sys.platform != "linux" or Path("/dev/kfd").exists():
-        return True
     try:
-        ctypes.CDLL("libcuda.so.1")
+        return sys.platform != "linux" or Path("/dev/kfd").exists() or bool(ctypes.CDLL("libcuda.so.1"))
     except OSError:
         return False
-    return True
 
 
 def resolve_dtype(dtype: str, device: str) -> str:
