@@ -76,13 +76,9 @@ class BlockStack:
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model.eval()
         self.blocks = list(find_blocks(model))
+        self.n_blocks = len(self.blocks)
         self._rest: list[tuple[Any, ...] | None] = [None] * len(self.blocks)
         self._probe()
-
-    @property
-    def n_blocks(self) -> int:
-        """Number of blocks of the dense model."""
-        return len(self.blocks)
 
     @torch.inference_mode()
     def embed(self, ids_BT: Tensor, **inputs: Tensor) -> BlockInputs:

@@ -95,9 +95,8 @@ def _digits(value: float | None) -> str:
 @torch.inference_mode()
 def _compare(folder: Path, ids_BT: Tensor, expected: Tensor, model: ModelConfig) -> None:
     """Reloads a checkpoint and makes sure that it gives the expected logits."""
-    reloaded = AutoModelForCausalLM.from_pretrained(
-        folder, dtype="auto", trust_remote_code=model.trust_remote_code, use_safetensors=True
-    ).eval()
+    how = {"dtype": "auto", "trust_remote_code": model.trust_remote_code, "use_safetensors": True}
+    reloaded = AutoModelForCausalLM.from_pretrained(folder, **how).eval()
     difference = (reloaded(ids_BT, use_cache=False).logits - expected).abs().max().item()
     tolerance = 16 * torch.finfo(expected.dtype).eps * expected.abs().max().item()
     if not difference <= tolerance:

@@ -83,11 +83,7 @@ class ModelFacts:
 
 
 def read_facts(config: ModelConfig, kept_in: Path | None = None) -> ModelFacts:
-    """Returns the facts that need the model's configuration, but not its weights.
-
-    Args:
-        config: Which model.
-        kept_in: Folder where `keep_facts` has left those of models that were used before.
+    """Returns the facts that need a model's configuration but no weights, where kept as `keep_facts` left them.
 
     Raises:
         DataError: The Hub does not answer or does not give the model.
@@ -178,11 +174,7 @@ def _may_have_gpu() -> bool:
 
 
 def resolve_dtype(dtype: str, device: str) -> str:
-    """Returns `dtype`, with `auto` resolved to bfloat16 on a GPU and float32 elsewhere.
-
-    Raises:
-        ConfigError: The type is not one of float32, bfloat16, float16, auto.
-    """
+    """Returns `dtype`, with `auto` resolved to bfloat16 on a GPU, else float32; raises a ConfigError on other words."""
     if dtype == "auto":
         return "bfloat16" if device.startswith("cuda") else "float32"
     if dtype not in ("float32", "bfloat16", "float16"):
