@@ -1,7 +1,5 @@
 """The embedded corpora and tasks are what they were, and the models are fit to be studied."""
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Exports are what the pruned model is, or are refused; nothing is overwritten or left half-written."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable
 from pathlib import Path

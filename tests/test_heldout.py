@@ -1,7 +1,5 @@
 """Held-out perplexity is that of the pruned model, on text that nothing is calibrated on."""
 
-from __future__ import annotations
-
 import copy
 import itertools
 from collections.abc import Callable

@@ -4,8 +4,7 @@ import itertools
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
 from typing import Any
@@ -16,8 +15,6 @@ from deprune.core.suggestions import unknown_name
 from deprune.data.corpus import Corpus
 from deprune.data.hub import DataSet, hub_errors, require_hub
 from deprune.embedded import documents as embedded
-
-END_OF_TEXT = "<|endoftext|>"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,16 +35,11 @@ class EmbeddedCorpus(Corpus):
 
     def documents(self) -> Sequence[str]:
         """Returns documents of the generator's calibration split."""
-        return _embedded_documents(self.corpus, self.n_documents)
+        return list(itertools.islice(embedded.documents(self.corpus, "calibration"), self.n_documents))
 
     def identity(self) -> dict[str, Any]:
         """Returns the name of the corpus and its size."""
         return {"embedded": self.corpus, "n_documents": str(self.n_documents)}
-
-
-@lru_cache(maxsize=8)
-def _embedded_documents(corpus: str, count: int) -> list[str]:
-    return list(itertools.islice(embedded.documents(corpus, "calibration"), count))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,17 +77,9 @@ class HubCorpus(Corpus):
             texts = [self.template.format(**row) for row in rows.select_columns(fields)]
         return texts if self.document_start is None else _join_lines(texts, self.document_start)
 
-    def identity(self) -> dict[str, Any]:
-        """Returns all fields, which name the data completely."""
-        return asdict(self)
-
     def data_sets(self) -> Sequence[DataSet]:
         """Returns the data set."""
         return (DataSet(path=self.path, config=self.config, revision=self.revision, file=self.data_files),)
-
-
-READERS = {".json": "json", ".jsonl": "json", ".parquet": "parquet", ".csv": "csv", ".txt": "text"}
-"""What `datasets` reads a single file with, by its ending."""
 
 
 def hub_rows(data: DataSet, split: str) -> Any:
@@ -108,10 +92,8 @@ def hub_rows(data: DataSet, split: str) -> Any:
     from datasets import load_dataset
     from huggingface_hub import hf_hub_download
 
-    require_hub(
-        "the calibration data",
-        "an embedded corpus such as calib=mixture, or calib=local calib.path=<file> for a local copy",
-    )
+    instead = "an embedded corpus such as calib=mixture, or calib=local calib.path=<file> for a local copy"
+    require_hub("the calibration data", instead)
     with hub_errors(f"data set {data.path}"):
         if data.file is None:
             return load_dataset(data.path, data.config, split=split, revision=data.revision)
@@ -121,12 +103,12 @@ def hub_rows(data: DataSet, split: str) -> Any:
 
 
 def _reader(file: str) -> str:
-    endings = [ending for ending in Path(file).suffixes if ending in READERS]
-    if not endings:
-        raise ConfigError(
-            f"The file calib.data_files={file} has none of the endings {', '.join(READERS)}; take another."
-        )
-    return READERS[endings[-1]]
+    """Returns what `datasets` reads a single file with, by its ending."""
+    readers = {".json": "json", ".jsonl": "json", ".parquet": "parquet", ".csv": "csv", ".txt": "text"}
+    for ending in reversed(Path(file).suffixes):
+        if ending in readers:
+            return readers[ending]
+    raise ConfigError(f"The file calib.data_files={file} has none of the endings {', '.join(readers)}; take another.")
 
 
 def _join_lines(lines: Sequence[str], start: str) -> list[str]:
@@ -144,8 +126,8 @@ def _join_lines(lines: Sequence[str], start: str) -> list[str]:
 class LocalCorpus(Corpus):
     """A text, JSON-lines or Parquet file on this machine.
 
-    A text file holds one document per paragraph, or, where lines `<|endoftext|>` occur, one
-    between each two of them. The other two hold one document per row.
+    A text file holds one document per paragraph, or, where lines `<|endoftext|>` occur, one between each two of
+    them. The other two hold one document per row.
 
     Attributes:
         path: The file; its ending (`.txt`, `.jsonl`, `.parquet`) tells its format.
@@ -176,27 +158,24 @@ class LocalCorpus(Corpus):
         path = Path(self.path)
         if path.suffix == ".parquet":
             return self._read_parquet(path)
+        instead = "give a text, .jsonl or .parquet file in calib.path."
         try:
             text = path.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
-            raise DataError(
-                f"The file {path} is not UTF-8 text (byte {error.start} is not); "
-                "give a text, .jsonl or .parquet file in calib.path."
-            ) from error
+            raise DataError(f"The file {path} is not UTF-8 text (byte {error.start} is not); {instead}") from error
         if "\0" in text:
-            raise DataError(f"The file {path} is binary; give a text, .jsonl or .parquet file in calib.path.")
+            raise DataError(f"The file {path} is binary; {instead}")
         if path.suffix in (".jsonl", ".ndjson"):
             return [self._field(line, n) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
-        return re.split(r"\n\s*\n", text) if END_OF_TEXT not in text else text.split(END_OF_TEXT)
+        mark = "<|endoftext|>"
+        return text.split(mark) if mark in text else re.split(r"\n\s*\n", text)
 
     def _field(self, line: str, number: int) -> str:
         try:
             return str(json.loads(line)[self.text_field])
         except (ValueError, KeyError, TypeError) as error:
-            raise DataError(
-                f"Line {number} of {self.path} is not a JSON object with the field "
-                f"'{self.text_field}'; mend the line or set calib.text_field."
-            ) from error
+            wanted = f"is not a JSON object with the field '{self.text_field}'"
+            raise DataError(f"Line {number} of {self.path} {wanted}; mend the line or set calib.text_field.") from error
 
     def _read_parquet(self, path: Path) -> list[str]:
         import pyarrow

@@ -1,20 +1,15 @@
 """What a corpus is: documents or multiple-choice items, of which calibration sets are drawn."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
 
 from omegaconf import OmegaConf
 
 from deprune.core.build import build_target
 from deprune.core.errors import ConfigError
 from deprune.data.hub import DataSet
-
-if TYPE_CHECKING:
-    from deprune.data.layout import ItemTokens
 
 
 @dataclass(frozen=True)
@@ -48,14 +43,34 @@ class Item:
         return "".join(self.choices[self.answer])
 
 
-class Corpus(ABC):
-    """A finite, ordered collection of documents; the plug-in point of `conf/calib`.
+@dataclass(frozen=True)
+class ItemTokens:
+    """The tokens of one item.
 
     Attributes:
-        has_items: Whether the documents are multiple-choice items as well.
+        shared: The tokens with which all choices begin.
+        rests: What follows for each choice: further context, then the text of the choice.
+        n_scored: For each choice, the number of tokens of its text: the last of its rest.
+        answer: Index of the right choice.
     """
 
+    shared: tuple[int, ...]
+    rests: tuple[tuple[int, ...], ...]
+    n_scored: tuple[int, ...]
+    answer: int
+
+    @property
+    def n_tokens(self) -> int:
+        """Number of tokens in the shared layout."""
+        return len(self.shared) + sum(map(len, self.rests))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus(ABC):
+    """A finite, ordered collection of documents; the plug-in point of `conf/calib`."""
+
     has_items: ClassVar[bool] = False
+    """Whether the documents are multiple-choice items as well."""
 
     @abstractmethod
     def documents(self) -> Sequence[str]:
@@ -65,21 +80,16 @@ class Corpus(ABC):
             DataError: The documents cannot be had.
         """
 
-    @abstractmethod
     def identity(self) -> dict[str, Any]:
-        """Returns what determines the documents, without paths of this machine."""
+        """Returns what determines the documents, without paths of this machine; by default all fields."""
+        return asdict(self)
 
     def data_sets(self) -> Sequence[DataSet]:
         """Returns the data sets on the Hub that the documents come from, without reading them."""
         return ()
 
     def items(self) -> Sequence[Item]:
-        """Returns the documents as items.
-
-        Raises:
-            ConfigError: They are none.
-            DataError: They cannot be had.
-        """
+        """Returns the documents as items; raises what `documents` does, and a ConfigError where they are none."""
         raise ConfigError(f"The corpus {type(self).__name__} holds text, not multiple-choice items.")
 
     def item_size(self, seq_len: int, draw: Callable[[], Sequence[ItemTokens]]) -> SampleSize:
@@ -111,15 +121,8 @@ class CalibConfig:
     seed: int
 
 
-COMMON = ("name", "n_samples", "seq_len", "seed")
-"""Keys of a calibration configuration that are not the corpus's own."""
-
-
 def corpus_of(calib: Any) -> Corpus:
-    """Builds the corpus of a calibration configuration.
-
-    Raises:
-        ConfigError: As `build_target`.
-    """
-    source = OmegaConf.masked_copy(calib, [str(k) for k in calib if k not in ("defaults", *COMMON)])
-    return build_target(source, Corpus, "calib", also=COMMON)
+    """Builds the corpus of a calibration configuration; raises what `build_target` does."""
+    common = ("name", "n_samples", "seq_len", "seed")
+    source = OmegaConf.masked_copy(calib, [str(k) for k in calib if k not in ("defaults", *common)])
+    return build_target(source, Corpus, "calib", also=common)

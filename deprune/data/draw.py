@@ -2,33 +2,29 @@
 
 A draw is an order of the corpus's documents. Of n and m samples drawn alike, the first n are the same.
 
-Token windows: documents are taken in that order, each ended by the tokenizer's end token, until
-they fill a window; a long document fills several. What is then left of the last document is
-dropped, so that a window starts with a document, or goes on with one that filled the window before.
+Token windows: documents are taken in that order, each ended by the tokenizer's end token, until they fill a window;
+a long document fills several. What is then left of the last document is dropped, so that a window starts with a
+document, or goes on with one that filled the window before.
 
 Items: the first of the order that are not longer than a window.
 """
 
-from __future__ import annotations
-
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from deprune.core.errors import DataError
 from deprune.core.fingerprint import digest_of, digest_of_bytes
 from deprune.core.memory import Memory
 from deprune.core.randomness import generator
 from deprune.data.corpora import RandomTokens
-from deprune.data.corpus import CalibConfig, Corpus, Item
-from deprune.data.layout import ItemShape, ItemTokens, lay_out, tokenize_item
+from deprune.data.corpus import CalibConfig, Item, ItemTokens
+from deprune.data.layout import lay_out, tokenize_item
 from deprune.data.samples import CalibrationSet, SampleBatch
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 N_IDENTIFYING = 1024
 """Number of documents, first in the draw's order, that identify a draw and give its items their shape."""
@@ -39,8 +35,7 @@ def draw_windows(
 ) -> CalibrationSet:
     """Draws a calibration set of token windows.
 
-    Every model gets a draw of its own (its name enters the seed), which makes the draws of a
-    sweep independent replicates across models as well.
+    Every model gets a draw of its own (its name enters the seed), so the draws of a sweep are independent replicates.
 
     Args:
         calib: The configuration.
@@ -52,14 +47,20 @@ def draw_windows(
     Raises:
         DataError: The corpus holds too few tokens, or cannot be had.
     """
-    rng = _generator(calib, model)
+    rng = generator(calib.seed, "calibration", calib.name, model)
     if isinstance(calib.corpus, RandomTokens):
         ids_RT = torch.from_numpy(_random_windows(calib.n_samples, seq_len, tokenizer, rng))
         sample_id = digest_of([calib.name, calib.seed, model])
     else:
-        documents = (memory or Memory()).once(_documents, calib.corpus)
+        documents = (memory or Memory()).once(type(calib.corpus).documents, calib.corpus)
         order = rng.permutation(len(documents))
-        ids_RT = torch.tensor(_first_windows(calib, documents, order, tokenizer, seq_len))
+        windows = list(itertools.islice(windows_of(documents, order, tokenizer, seq_len), calib.n_samples))
+        if len(windows) < calib.n_samples:
+            raise DataError(
+                f"{_too_few(calib, len(windows), f'windows of {seq_len}')} to at most {len(windows)}, shorten "
+                "calib.seq_len, or take a larger corpus."
+            )
+        ids_RT = torch.tensor(windows)
         sample_id = digest_of_bytes(documents[int(i)].encode() for i in order[:N_IDENTIFYING])
     return CalibrationSet(ids_RT, sample_id, digest_of_bytes([ids_RT.numpy().tobytes()]))
 
@@ -69,7 +70,7 @@ class DrawnItems:
     """Items of a draw, before it is known which layout the model allows.
 
     Attributes:
-        items: The items.
+        items: The items that are used.
         tokens: Their tokens.
         identifying: The tokens of the first items of the draw, however few are used.
         sample_id: Identity of the draw.
@@ -82,7 +83,7 @@ class DrawnItems:
 
     def laid_out(self, shared: bool) -> CalibrationSet:
         """Returns the calibration set in one of the two layouts."""
-        ids_RT, answers = lay_out(self.tokens, ItemShape.fitting(self.identifying, shared), shared)
+        ids_RT, answers = lay_out(self.tokens, self.identifying, shared)
         tensors = SampleBatch(ids_RT, answers).tensors()
         return CalibrationSet(ids_RT, self.sample_id, digest_of_bytes(t.numpy().tobytes() for t in tensors), answers)
 
@@ -95,66 +96,30 @@ def draw_items(
     Raises:
         DataError: There are too few items that are short enough, or they cannot be had.
     """
-    items = (memory or Memory()).once(_items, calib.corpus)
-    order = _generator(calib, model).permutation(len(items))
+    items = (memory or Memory()).once(type(calib.corpus).items, calib.corpus)
+    order = generator(calib.seed, "calibration", calib.name, model).permutation(len(items))
     sample_id = digest_of_bytes(items[int(i)].text.encode() for i in order[:N_IDENTIFYING])
-    taken: list[Item] = []
-    drawn: list[ItemTokens] = []
-    for item in (items[int(index)] for index in order):
-        tokens = tokenize_item(item, tokenizer)
-        if tokens is not None and tokens.n_tokens <= seq_len:
-            taken.append(item)
-            drawn.append(tokens)
-        if len(drawn) >= max(N_IDENTIFYING, calib.n_samples):
-            break
     n = calib.n_samples
+    pairs = ((item, tokenize_item(item, tokenizer)) for item in (items[int(index)] for index in order))
+    short = ((item, tokens) for item, tokens in pairs if tokens is not None and tokens.n_tokens <= seq_len)
+    drawn = list(itertools.islice(short, max(N_IDENTIFYING, n)))
     if len(drawn) < n:
-        raise DataError(
-            f"The corpus {calib.name} holds {len(drawn)} items of at most {seq_len} tokens, but "
-            f"calib.n_samples={n} were asked for; lower calib.n_samples or raise calib.seq_len."
-        )
-    return DrawnItems(taken[:n], drawn[:n], drawn[:N_IDENTIFYING], sample_id)
+        raise DataError(f"{_too_few(calib, len(drawn), f'items of at most {seq_len}')} or raise calib.seq_len.")
+    tokens = [tokens for _, tokens in drawn]
+    return DrawnItems([item for item, _ in drawn[:n]], tokens[:n], tokens[:N_IDENTIFYING], sample_id)
 
 
-def _documents(corpus: Corpus) -> Sequence[str]:
-    return corpus.documents()
+def _too_few(calib: CalibConfig, n: int, what: str) -> str:
+    held = f"The corpus {calib.name} holds {n} {what} tokens"
+    return f"{held}, but calib.n_samples={calib.n_samples} were asked for; lower calib.n_samples"
 
 
-def _items(corpus: Corpus) -> Sequence[Item]:
-    return corpus.items()
-
-
-def _generator(calib: CalibConfig, model: str) -> np.random.Generator:
-    return generator(calib.seed, "calibration", calib.name, model)
-
-
-def _random_windows(
-    n_samples: int, seq_len: int, tokenizer: PreTrainedTokenizerBase, rng: np.random.Generator
-) -> np.ndarray:
+def _random_windows(n: int, seq_len: int, tokenizer: PreTrainedTokenizerBase, rng: np.random.Generator) -> np.ndarray:
     prefix = start_tokens(tokenizer)
     ordinary = np.setdiff1d(np.arange(len(tokenizer)), tokenizer.all_special_ids)
-    windows = rng.choice(ordinary, size=(n_samples, seq_len))
+    windows = rng.choice(ordinary, size=(n, seq_len))
     windows[:, : len(prefix)] = prefix
     return windows
-
-
-def _first_windows(
-    calib: CalibConfig,
-    documents: Sequence[str],
-    order: np.ndarray,
-    tokenizer: PreTrainedTokenizerBase,
-    seq_len: int,
-) -> list[list[int]]:
-    windows: list[list[int]] = []
-    for window in windows_of(documents, order, tokenizer, seq_len):
-        windows.append(window)
-        if len(windows) == calib.n_samples:
-            return windows
-    raise DataError(
-        f"The corpus {calib.name} holds {len(windows)} windows of {seq_len} tokens, but "
-        f"calib.n_samples={calib.n_samples} were asked for; lower calib.n_samples to at most "
-        f"{len(windows)}, shorten calib.seq_len, or take a larger corpus."
-    )
 
 
 def windows_of(

@@ -1,14 +1,12 @@
 """The held-out corpora on which all pruned models' perplexity is measured.
 
-Protocol: the texts are joined, tokenized as one, and cut into windows of 2,048 tokens (fewer where the
-model's context is shorter); a window starts with the tokenizer's start token where it has one. What is
-left at the end is dropped. The embedded corpora are cut as calibration windows are, since their models
-have not learned to read joined texts. The log-perplexity is the mean over all predicted tokens.
+Protocol: the texts are joined, tokenized as one, and cut into windows of 2,048 tokens (fewer where the model's context
+is shorter); a window starts with the tokenizer's start token where it has one. What is left at the end is dropped.
+The embedded corpora are cut as calibration windows are, since their models have not learned to read joined texts.
+The log-perplexity is the mean over all predicted tokens.
 
 Source: the study (arXiv:2604.24938) and the usual practice since SparseGPT (arXiv:2301.00774).
 """
-
-from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
@@ -23,7 +21,7 @@ from deprune.embedded import documents as embedded
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase as Tokenizer
 
 
 @dataclass(frozen=True)
@@ -31,72 +29,43 @@ class HeldOutCorpus:
     """A corpus of the Hub that nothing is calibrated on.
 
     Attributes:
+        data: The data set.
+        split: Its split.
         joint: What stands between two documents.
         n_documents: Number of documents to read, from the first; None for all.
         n_windows: Most windows to keep; None for all.
     """
 
-    path: str
-    config: str | None
+    data: DataSet
     split: str
-    joint: str
-    data_files: str | None = None
+    joint: str = "\n\n"
     n_documents: int | None = None
     n_windows: int | None = None
 
-    @property
-    def data(self) -> DataSet:
-        """The data set."""
-        return DataSet(path=self.path, config=self.config, file=self.data_files)
 
-
+C4 = DataSet(path="allenai/c4", file="en/c4-validation.00000-of-00008.json.gz")
 HUB_CORPORA = {
-    "wikitext2": HeldOutCorpus("Salesforce/wikitext", "wikitext-2-raw-v1", "test", "\n\n"),
-    "c4": HeldOutCorpus(
-        "allenai/c4",
-        None,
-        "validation",
-        " ",
-        "en/c4-validation.00000-of-00008.json.gz",
-        n_documents=1100,
-        n_windows=256,
-    ),
-    "lambada": HeldOutCorpus("EleutherAI/lambada_openai", "default", "test", "\n\n"),
+    "wikitext2": HeldOutCorpus(DataSet(path="Salesforce/wikitext", config="wikitext-2-raw-v1"), "test"),
+    "c4": HeldOutCorpus(C4, "validation", joint=" ", n_documents=1100, n_windows=256),
+    "lambada": HeldOutCorpus(DataSet(path="EleutherAI/lambada_openai", config="default"), "test"),
 }
 """The study's corpora: WikiText-2 test, the usual slice of C4 validation, LAMBADA test."""
 
-N_EMBEDDED_DOCUMENTS = 400
-"""Number of documents of each embedded corpus; its held-out split is a stream of its own."""
-
-
-MOST_TOKENS = 2048
-"""The study's window length [tokens], for models whose context allows it."""
-
 
 def window_length(context: int | None) -> int:
-    """Returns the length of held-out windows [tokens] for a model's context."""
-    return min(MOST_TOKENS, context or MOST_TOKENS)
+    """Returns the length of held-out windows [tokens] for a model's context: the study's, where it allows that."""
+    return min(2048, context or 2048)
 
 
 def check_corpora(names: Sequence[str]) -> None:
-    """Makes sure that held-out corpora exist.
-
-    Raises:
-        ConfigError: There is no such corpus.
-    """
+    """Raises a ConfigError where there is no such held-out corpus."""
     for name in names:
         if name not in HUB_CORPORA and name not in embedded.WRITERS:
             raise ConfigError(unknown_name("corpus of eval.corpora", name, [*HUB_CORPORA, *embedded.WRITERS]))
 
 
-def heldout_windows(name: str, seq_len: int, n_windows: int | None, tokenizer: PreTrainedTokenizerBase) -> Tensor:
-    """Returns token windows of a corpus, int64 `(n, seq_len)`.
-
-    Args:
-        name: The corpus.
-        seq_len: Length of a window [tokens].
-        n_windows: Most windows to keep, from the first; None for all.
-        tokenizer: The model's.
+def heldout_windows(name: str, seq_len: int, n_windows: int | None, tokenizer: "Tokenizer") -> "Tensor":
+    """Returns the first token windows of a corpus, or all where `n_windows` is None, as int64 `(n, seq_len)`.
 
     Raises:
         DataError: The corpus cannot be had, or holds no whole window.
@@ -108,7 +77,7 @@ def heldout_windows(name: str, seq_len: int, n_windows: int | None, tokenizer: P
     if name in HUB_CORPORA:
         windows = _joint_windows(HUB_CORPORA[name], seq_len, tokenizer)
     else:
-        documents = list(itertools.islice(embedded.documents(name, "heldout"), N_EMBEDDED_DOCUMENTS))
+        documents = list(itertools.islice(embedded.documents(name, "heldout"), 400))
         windows = list(windows_of(documents, range(len(documents)), tokenizer, seq_len))
     if not windows:
         raise DataError(f"The held-out corpus {name} holds no window of {seq_len} tokens; take it out of eval.corpora.")
@@ -120,7 +89,7 @@ def fetch_corpus(name: str) -> None:
     hub_rows(HUB_CORPORA[name].data, HUB_CORPORA[name].split)
 
 
-def _joint_windows(corpus: HeldOutCorpus, seq_len: int, tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+def _joint_windows(corpus: HeldOutCorpus, seq_len: int, tokenizer: "Tokenizer") -> list[list[int]]:
     from deprune.data.draw import start_tokens
 
     rows = hub_rows(corpus.data, corpus.split)

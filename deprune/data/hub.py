@@ -14,6 +14,19 @@ WAYS_OUT = (
     "HF_HUB_OFFLINE=1 if an earlier run or deprune.prefetch has filled the local cache"
 )
 
+GATED = "it is gated; ask for access on its page, then set HF_TOKEN to a token of yours or run `hf auth login`"
+UNKNOWN = "there is no such public repository at {endpoint}; check its name, or set HF_TOKEN if it is private"
+LACKS_FILE = "its repository lacks a file that is needed ({text})"
+REASONS = {
+    "GatedRepoError": GATED,
+    "RepositoryNotFoundError DatasetNotFoundError": UNKNOWN,
+    "RevisionNotFoundError": "there is no such revision of it; check the name of the branch, tag or commit",
+    "HFValidationError": "this is neither a folder nor the name of a repository (owner/name)",
+    "EntryNotFoundError RemoteEntryNotFoundError DataFilesNotFoundError": LACKS_FILE,
+    "LocalEntryNotFoundError OfflineModeIsEnabled ConnectError ConnectionError": f"{{offline}}; {WAYS_OUT}",
+}
+"""What the errors mean, by their names, since two libraries raise them, and httpx a third kind."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataSet:
@@ -45,12 +58,9 @@ def require_hub(wanted: str, alternative: str) -> None:
     """
     from huggingface_hub import constants
 
-    if constants.HF_HUB_OFFLINE or _answers(constants.ENDPOINT):
-        return
-    raise DataError(
-        f"The Hub at {constants.ENDPOINT} does not answer, and {wanted} must come from it: {WAYS_OUT}, "
-        f"or use {alternative}."
-    )
+    if not (constants.HF_HUB_OFFLINE or _answers(constants.ENDPOINT)):
+        silent = f"The Hub at {constants.ENDPOINT} does not answer, and {wanted} must come from it"
+        raise DataError(f"{silent}: {WAYS_OUT}, or use {alternative}.")
 
 
 @cache
@@ -58,13 +68,12 @@ def _answers(endpoint: str) -> bool:
     """Tries three times; any answer counts, an error page too, for the clients retry those."""
     import httpx
 
-    for pause in (0.5, 1.5, None):
+    for pause in (0.5, 1.5, 0):
         try:
             httpx.head(endpoint, timeout=8)
             return True
         except httpx.HTTPError:
-            if pause:
-                time.sleep(pause)
+            time.sleep(pause)
     return False
 
 
@@ -78,54 +87,28 @@ def hub_errors(wanted: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        for cause in _causes(error):
-            reason = _reason(cause)
-            if reason:
+        cause: BaseException | None = error
+        while cause is not None:
+            if reason := _reason(cause):
                 raise DataError(f"The {wanted} cannot be had: {reason}.") from error
+            cause = cause.__cause__ or cause.__context__
         raise
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
 def _reason(error: BaseException) -> str | None:
-    """Returns what an error of the Hub's clients means, or None where it is not one of theirs.
-
-    They are told apart by name: two libraries raise them, and httpx a third kind.
-    """
+    """Returns what an error of the Hub's clients means, or None where it is not one of theirs."""
     from huggingface_hub import constants
 
-    kind, text = type(error).__name__, str(error)
-    if kind == "GatedRepoError" or "is a gated dataset" in text:
-        return "it is gated; ask for access on its page, then set HF_TOKEN to a token of yours or run `hf auth login`"
-    if kind in ("RepositoryNotFoundError", "DatasetNotFoundError"):
-        return (
-            f"there is no such public repository at {constants.ENDPOINT}; check its name, or set "
-            "HF_TOKEN if it is private"
-        )
-    if kind == "RevisionNotFoundError":
-        return "there is no such revision of it; check the name of the branch, tag or commit"
-    if kind == "HFValidationError":
-        return "this is neither a folder nor the name of a repository (owner/name)"
-    if kind in ("EntryNotFoundError", "RemoteEntryNotFoundError", "DataFilesNotFoundError"):
-        return f"its repository lacks a file that is needed ({text.splitlines()[0]})"
-    if kind in ("LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError", "ConnectionError"):
-        offline = (
-            "HF_HUB_OFFLINE is set and it is not in the local cache"
-            if constants.HF_HUB_OFFLINE
-            else "the connection to the Hub failed"
-        )
-        return f"{offline}; {WAYS_OUT}"
-    return None
+    text, in_cache = str(error), "HF_HUB_OFFLINE is set and it is not in the local cache"
+    by_kind = (reason for kinds, reason in REASONS.items() if type(error).__name__ in kinds.split())
+    reason = GATED if "is a gated dataset" in text else next(by_kind, None)
+    offline = in_cache if constants.HF_HUB_OFFLINE else "the connection to the Hub failed"
+    return reason and reason.format(endpoint=constants.ENDPOINT, text=text.partition("\n")[0], offline=offline)
 
 
 def pinned_revision(repository: str, revision: str | None, file: str) -> str:
     """Returns the commit that a revision of a model repository stands for, offline too."""
     from huggingface_hub import hf_hub_download
 
-    path = Path(hf_hub_download(repository, file, revision=revision))
-    parts = path.parts
+    parts = Path(hf_hub_download(repository, file, revision=revision)).parts
     return parts[parts.index("snapshots") + 1]

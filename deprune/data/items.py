@@ -1,31 +1,33 @@
 """The corpora of multiple-choice items: the study's, any lm-eval task's, and the embedded ones."""
 
-from __future__ import annotations
-
 import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from deprune.core.errors import ConfigError, DataError
 from deprune.core.suggestions import unknown_name
 from deprune.data.corpora import hub_rows
-from deprune.data.corpus import Corpus, Item, SampleSize
+from deprune.data.corpus import Corpus, Item, ItemTokens, SampleSize
 from deprune.data.hub import DataSet
 from deprune.data.known import CHARACTERS_PER_TOKEN, known
 from deprune.data.tasks import data_sets_of, training_items
 from deprune.embedded import task_items as embedded
 
-if TYPE_CHECKING:
-    from deprune.data.layout import ItemTokens
 
-ANSWER_PREFIX = "the correct answer is"
+class ItemCorpus(Corpus):
+    """A corpus of items, whose documents are the items with their right answers."""
+
+    has_items: ClassVar[bool] = True
+
+    def documents(self) -> Sequence[str]:
+        """Returns the items with their right answers as text."""
+        return [item.text for item in self.items()]
 
 
 @dataclass(frozen=True, kw_only=True)
-class InstructionItems(Corpus):
+class InstructionItems(ItemCorpus):
     """Instructions that name the allowed answers, and "the correct answer is …": Commonsense-170k.
 
     The wrong choices are the other answers of the line "Answer format: solution1/solution2".
@@ -39,15 +41,9 @@ class InstructionItems(Corpus):
         revision: Branch, tag or commit; by default the newest.
     """
 
-    has_items: ClassVar[bool] = True
-
     path: str
     split: str = "train"
     revision: str | None = None
-
-    def documents(self) -> Sequence[str]:
-        """Returns the items with their right answers as text."""
-        return [item.text for item in self.items()]
 
     def items(self) -> Sequence[Item]:
         """Returns the items in the order of the rows."""
@@ -60,10 +56,6 @@ class InstructionItems(Corpus):
         if not items:
             raise DataError(f"No instruction of {self.path} names its allowed answers; give another data set.")
         return items
-
-    def identity(self) -> dict[str, Any]:
-        """Returns all fields, which name the data completely."""
-        return asdict(self)
 
     def data_sets(self) -> Sequence[DataSet]:
         """Returns the data set."""
@@ -80,25 +72,15 @@ def _parse_instruction(instruction: str, answer: str) -> Item | None:
     labels = found.group(1).split("/") if found else []
     if answer not in labels or len(labels) < 2:
         return None
-    context = f"{instruction}\n\n{ANSWER_PREFIX}"
+    context = f"{instruction}\n\nthe correct answer is"
     return Item(tuple((context, f" {label}") for label in labels), labels.index(answer))
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskItems(Corpus):
-    """The training split of any multiple-choice task of lm-eval, with the texts that lm-eval scores.
-
-    Attributes:
-        task: The task's name.
-    """
-
-    has_items: ClassVar[bool] = True
+class TaskItems(ItemCorpus):
+    """The training split of any multiple-choice task of lm-eval, with the texts that lm-eval scores."""
 
     task: str
-
-    def documents(self) -> Sequence[str]:
-        """Returns the items with their right answers as text."""
-        return [item.text for item in self.items()]
 
     def items(self) -> Sequence[Item]:
         """Returns the items of the training split."""
@@ -123,15 +105,13 @@ class TaskItems(Corpus):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbeddedItems(Corpus):
+class EmbeddedItems(ItemCorpus):
     """Training items of the embedded tasks, the same number of each, in turn.
 
     Attributes:
         tasks: Names of embedded tasks.
         n_items: Number of items of each task.
     """
-
-    has_items: ClassVar[bool] = True
 
     tasks: tuple[str, ...]
     n_items: int = 300
@@ -141,13 +121,10 @@ class EmbeddedItems(Corpus):
             if task not in embedded.WRITERS:
                 raise ConfigError(unknown_name("embedded task", task, embedded.WRITERS))
 
-    def documents(self) -> Sequence[str]:
-        """Returns the items with their right answers as text."""
-        return [item.text for item in self.items()]
-
     def items(self) -> Sequence[Item]:
         """Returns the items."""
-        return _embedded_items(self)
+        streams = [embedded_items(task, "train", self.n_items) for task in self.tasks]
+        return [*itertools.chain.from_iterable(zip(*streams, strict=True))]
 
     def identity(self) -> dict[str, Any]:
         """Returns the names of the tasks and the number of items."""
@@ -157,12 +134,6 @@ class EmbeddedItems(Corpus):
         """Returns the size of the longest items of the draw."""
         items = draw()
         return SampleSize(max(item.n_tokens for item in items), max(sum(item.n_scored) for item in items))
-
-
-@lru_cache(maxsize=4)
-def _embedded_items(corpus: EmbeddedItems) -> list[Item]:
-    streams = [embedded_items(task, "train", corpus.n_items) for task in corpus.tasks]
-    return [*itertools.chain.from_iterable(zip(*streams, strict=True))]
 
 
 def embedded_items(task: str, split: str, number: int) -> Iterator[Item]:

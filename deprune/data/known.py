@@ -13,5 +13,6 @@ CHARACTERS_PER_TOKEN = 4
 @lru_cache(maxsize=1)
 def known() -> dict[str, dict[str, Any]]:
     """Returns the table: kind -> name -> facts."""
-    table = OmegaConf.to_container(OmegaConf.load(Path(__file__).with_name("known.yaml")))
-    return cast(dict[str, dict[str, Any]], table)
+    return cast(
+        dict[str, dict[str, Any]], OmegaConf.to_container(OmegaConf.load(Path(__file__).with_name("known.yaml")))
+    )

@@ -7,41 +7,13 @@ of its own. Which of the two it is, is tried on the model and not known by name.
 Shapes: as in `deprune.data.samples`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
-from deprune.data.corpus import Item
+from deprune.data.corpus import Item, ItemTokens
 from deprune.data.samples import AnswerTokens
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-
-@dataclass(frozen=True)
-class ItemTokens:
-    """The tokens of one item.
-
-    Attributes:
-        shared: The tokens with which all choices begin.
-        rests: What follows for each choice: further context, then the text of the choice.
-        n_scored: For each choice, the number of tokens of its text: the last of its rest.
-        answer: Index of the right choice.
-    """
-
-    shared: tuple[int, ...]
-    rests: tuple[tuple[int, ...], ...]
-    n_scored: tuple[int, ...]
-    answer: int
-
-    @property
-    def n_tokens(self) -> int:
-        """Number of tokens in the shared layout."""
-        return len(self.shared) + sum(map(len, self.rests))
 
 
 def tokenize_item(item: Item, tokenizer: PreTrainedTokenizerBase) -> ItemTokens | None:
@@ -74,42 +46,19 @@ def _n_common(rows: Sequence[Sequence[int]]) -> int:
     return next((n for n, tokens in enumerate(columns) if len(set(tokens)) > 1), min(map(len, rows)))
 
 
-@dataclass(frozen=True)
-class ItemShape:
-    """Sizes to which all items of a draw are filled up, so that an item's loss does not depend on its company.
-
-    Attributes:
-        length: Number of tokens of a row.
-        n_scored: Number of scored tokens of an item.
-        n_choices: Number of choices.
-    """
-
-    length: int
-    n_scored: int
-    n_choices: int
-
-    @classmethod
-    def fitting(cls, items: Sequence[ItemTokens], shared: bool) -> ItemShape:
-        """Returns the least sizes that hold some items."""
-        return cls(
-            max(t.n_tokens if shared else len(t.shared) + max(map(len, t.rests)) for t in items),
-            max(sum(t.n_scored) for t in items),
-            max(len(t.rests) for t in items),
-        )
-
-
-def lay_out(items: Sequence[ItemTokens], shape: ItemShape, shared: bool) -> tuple[torch.Tensor, AnswerTokens]:
+def lay_out(items: Sequence[ItemTokens], draw: Sequence[ItemTokens], shared: bool) -> tuple[torch.Tensor, AnswerTokens]:
     """Returns the token ids `(R, T)` of items, and what is scored of them.
 
     Args:
         items: The items.
-        shape: Sizes to fill up to.
+        draw: Those that decide on the sizes to which all are filled up, so that no loss depends on an item's company.
         shared: Let the choices of an item share one row.
     """
-    rows_per_item = 1 if shared else shape.n_choices
-    ids_RT = torch.zeros(len(items) * rows_per_item, shape.length, dtype=torch.long)
+    rows_per_item = 1 if shared else max(len(t.rests) for t in draw)
+    length = max(t.n_tokens if shared else len(t.shared) + max(map(len, t.rests)) for t in draw)
+    ids_RT = torch.zeros(len(items) * rows_per_item, length, dtype=torch.long)
     segments_RT, positions_RT = torch.full_like(ids_RT, -2), torch.zeros_like(ids_RT)
-    sources_BP = torch.zeros(len(items), shape.n_scored, dtype=torch.long)
+    sources_BP = torch.zeros(len(items), max(sum(t.n_scored) for t in draw), dtype=torch.long)
     targets_BP, choices_BP = torch.zeros_like(sources_BP), torch.full_like(sources_BP, -1)
     for b, item in enumerate(items):
         n_shared, column = len(item.shared), 0
@@ -122,7 +71,7 @@ def lay_out(items: Sequence[ItemTokens], shape: ItemShape, shared: bool) -> tupl
             segments_RT[row, :n_shared], segments_RT[row, start:stop] = -1, c
             positions_RT[row, :n_shared] = torch.arange(n_shared)
             positions_RT[row, start:stop] = torch.arange(n_shared, n_shared + len(rest))
-            offset = 0 if shared else c * shape.length
+            offset = 0 if shared else c * length
             # The first token of a rest is predicted at the last shared one, any other at its predecessor.
             predecessors = [n_shared - 1, *range(start, stop - 1)]
             scored = slice(column, column + n_scored)

@@ -30,10 +30,8 @@ class MixtureCorpus(Corpus):
 
     def __post_init__(self) -> None:
         if len(self.parts) != len(self.weights) or not self.parts or min(self.weights) <= 0:
-            raise ConfigError(
-                f"The mixture of calib.parts={list(self.parts)} with calib.weights={list(self.weights)} needs one "
-                "weight above 0 for each part."
-            )
+            mixture = f"calib.parts={list(self.parts)} with calib.weights={list(self.weights)}"
+            raise ConfigError(f"The mixture of {mixture} needs one weight above 0 for each part.")
 
     def documents(self) -> Sequence[str]:
         """Returns the documents, corpus by corpus."""

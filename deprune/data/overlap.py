@@ -3,50 +3,20 @@
 Two calibration and evaluation texts overlap where they share a window of 50 tokens, or are the same item.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from deprune.data.corpus import Item
 from deprune.data.samples import CalibrationSet
 
-if TYPE_CHECKING:
-    from torch import Tensor
-    from transformers import PreTrainedTokenizerBase
-
 N_TOKENS = 50
 """Length of a window that does not occur twice by chance [tokens]."""
-
-
-def overlap_warnings(
-    calibration: CalibrationSet,
-    items: Sequence[Item],
-    evaluated: Iterable[EvaluatedText],
-) -> list[str]:
-    """Returns a sentence for each task or corpus that the calibration set overlaps with.
-
-    Args:
-        calibration: The calibration set.
-        items: Its items, where it has any.
-        evaluated: What models are scored on.
-    """
-    rows = [window_hashes(row.numpy()) for row in calibration.ids_RT]
-    warnings = []
-    for text in evaluated:
-        n_windows = sum(bool(np.isin(row, text.hashes).any()) for row in rows)
-        n_items = sum(item.text in text.items for item in items)
-        if n_windows or n_items:
-            shared = max(n_windows // calibration.rows_per_sample, n_items)
-            warnings.append(
-                f"{shared} of {calibration.n_samples} calibration samples share an item or {N_TOKENS} tokens "
-                f"with the evaluation data of {text.name}."
-            )
-    return warnings
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,15 +34,33 @@ class EvaluatedText:
     items: frozenset[str] = frozenset()
 
     @classmethod
-    def of_items(cls, name: str, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> EvaluatedText:
+    def of_items(cls, name: str, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> Self:
         """Returns the text of some items."""
         windows = [window_hashes(np.array(tokenizer.encode(text, verbose=False))) for text in texts]
         return cls(name, np.unique(np.concatenate([*windows, np.empty(0, np.uint64)])), frozenset(texts))
 
     @classmethod
-    def of_windows(cls, name: str, ids_RT: Tensor) -> EvaluatedText:
+    def of_windows(cls, name: str, ids_RT: Tensor) -> Self:
         """Returns the text of some token windows."""
         return cls(name, np.unique(np.concatenate([window_hashes(row.numpy()) for row in ids_RT])))
+
+
+def overlap_warnings(
+    calibration: CalibrationSet, items: Sequence[Item], evaluated: Iterable[EvaluatedText]
+) -> list[str]:
+    """Returns a sentence for each evaluated text with which a calibration set, or one of its items, overlaps."""
+    rows = [window_hashes(row.numpy()) for row in calibration.ids_RT]
+    warnings = []
+    for text in evaluated:
+        n_windows = sum(bool(np.isin(row, text.hashes).any()) for row in rows)
+        n_items = sum(item.text in text.items for item in items)
+        if n_windows or n_items:
+            shared = max(n_windows // calibration.rows_per_sample, n_items)
+            warnings.append(
+                f"{shared} of {calibration.n_samples} calibration samples share an item or {N_TOKENS} tokens "
+                f"with the evaluation data of {text.name}."
+            )
+    return warnings
 
 
 def window_hashes(ids: NDArray[np.int64]) -> NDArray[np.uint64]:

@@ -4,7 +4,6 @@ Shapes: B samples, R rows of tokens (one or more for each sample), T tokens, P s
 """
 
 from dataclasses import dataclass, fields
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,8 +20,7 @@ class AnswerTokens:
         targets_BP: int64; the scored token.
         choices_BP: int64; the choice that it belongs to, or −1 where there is none.
         answers_B: int64; the right choice.
-        segments_RT: int64; the choice that each token belongs to, −1 for the context that all choices see,
-            −2 for filling.
+        segments_RT: int64; the choice that each token belongs to, −1 for what all choices see, −2 for filling.
         positions_RT: int64; the position of each token, where the choices of an item share one row; else None.
     """
 
@@ -31,7 +29,7 @@ class AnswerTokens:
     choices_BP: Tensor
     answers_B: Tensor
     segments_RT: Tensor
-    positions_RT: Tensor | None
+    positions_RT: Tensor | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """Returns the tensors that there are, by name."""
@@ -59,10 +57,8 @@ class SampleBatch:
         if self.answers is None or self.answers.positions_RT is None:
             return {}
         segments_RT = self.answers.segments_RT
-        length = segments_RT.shape[1]
-        causal_TT = torch.ones(length, length, dtype=torch.bool, device=segments_RT.device).tril()
         same_RTT = segments_RT[:, :, None] == segments_RT[:, None, :]
-        visible_RTT = causal_TT & (same_RTT | (segments_RT == -1)[:, None, :])
+        visible_RTT = (same_RTT | (segments_RT == -1)[:, None, :]).tril()
         mask_RTT = torch.zeros(visible_RTT.shape, dtype=dtype, device=segments_RT.device)
         mask_RTT.masked_fill_(~visible_RTT, torch.finfo(dtype).min)
         return {"attention_mask": mask_RTT[:, None], "position_ids": self.answers.positions_RT}
@@ -90,8 +86,7 @@ class CalibrationSet:
 
     Attributes:
         ids_RT: Token ids, int64 on the CPU; a window is a row, an item one row or several.
-        sample_id: Identity of the draw, a hash of raw documents; the same for every sample
-            count, length and search, and different for every corpus, seed and model.
+        sample_id: A hash of the raw documents of the draw, which is another for every corpus, seed and model only.
         token_hash: Hash of the token ids themselves.
         answers: For items, what is scored of them.
     """
@@ -123,9 +118,10 @@ class CalibrationSet:
         rows_R = (wanted_B[:, None] * self.rows_per_sample + torch.arange(self.rows_per_sample)).flatten()
         if self.answers is None:
             return SampleBatch(self.ids_RT[rows_R].to(device))
-        taken: dict[str, Any] = {f.name: None for f in fields(self.answers)}
-        for name, tensor in self.answers.tensors().items():
-            taken[name] = tensor[rows_R if name.endswith("_RT") else wanted_B].to(device)
+        taken = {
+            name: tensor[rows_R if name.endswith("_RT") else wanted_B].to(device)
+            for name, tensor in self.answers.tensors().items()
+        }
         return SampleBatch(self.ids_RT[rows_R].to(device), AnswerTokens(**taken))
 
     def sample_keys(self) -> list[str]:

@@ -4,7 +4,7 @@ import functools
 import json
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,7 @@ EMBEDDED_TASKS = Path(__file__).parents[1] / "embedded" / "tasks"
 
 
 def check_tasks(tasks: Sequence[str]) -> None:
-    """Makes sure that tasks exist, without building them.
-
-    Raises:
-        ConfigError: lm-eval has no such task.
-    """
+    """Raises a ConfigError where lm-eval has no such task; builds none."""
     for task in tasks:
         known = _manager(all(map(_is_embedded, tasks))).all_subtasks
         if task not in known:
@@ -29,11 +25,7 @@ def check_tasks(tasks: Sequence[str]) -> None:
 
 
 def load_task(task: str) -> Any:
-    """Builds lm-eval's task object.
-
-    Raises:
-        DataError: The data of the task cannot be had from the Hub.
-    """
+    """Builds lm-eval's task object; raises a DataError where its data cannot be had from the Hub."""
     if not _is_embedded(task):
         require_hub("the evaluation data", "eval=mini or eval=none")
     with hub_errors(f"data of the task {task}"):
@@ -41,11 +33,7 @@ def load_task(task: str) -> Any:
 
 
 def data_sets_of(task: str) -> tuple[DataSet, ...]:
-    """Returns the data set on the Hub that a task reads, without reading it; none for an embedded task.
-
-    Raises:
-        ConfigError: There is no such task.
-    """
+    """Returns the data set on the Hub that a task reads, without reading it; none for an embedded task."""
     from lm_eval.tasks._yaml_loader import load_yaml
 
     check_tasks([task])
@@ -57,40 +45,26 @@ def data_sets_of(task: str) -> tuple[DataSet, ...]:
 
 
 def training_items(task: str) -> list[Item]:
-    """Returns the items of a task's training split.
-
-    Raises:
-        ConfigError: The task has none, or is not a multiple-choice task.
-        DataError: Its data cannot be had.
-    """
+    """Returns the items of the training split of a task; raises a ConfigError where there are none."""
     check_tasks([task])
     loaded = load_task(task)
     if loaded.OUTPUT_TYPE != "multiple_choice" or not loaded.has_training_docs():
-        raise ConfigError(
-            f"The task '{task}' is not a multiple-choice task with a training split; "
-            "take one that is, such as calib.task=arc_easy."
-        )
-    return _items(loaded, loaded.training_docs())
+        wanted = "a multiple-choice task with a training split"
+        raise ConfigError(f"The task '{task}' is not {wanted}; take one that is, such as calib.task=arc_easy.")
+    return [_item(loaded, doc) for doc in loaded.training_docs()]
 
 
 def evaluation_items(built: Any, limit: int | None) -> list[Item]:
-    """Returns the items that a multiple-choice task is evaluated on.
-
-    Args:
-        built: As `load_task` returns it.
-        limit: Number of items, from the first; None for all.
-    """
-    return _items(built, list(built.eval_docs)[:limit])
+    """Returns the items that a task of `load_task` is evaluated on, all or so many from the first."""
+    return [_item(built, doc) for doc in list(built.eval_docs)[:limit]]
 
 
 def item_hashes(built: Any, limit: int | None) -> list[str]:
     """Returns the hash of each document that a task is evaluated on, as lm-eval's logs have it."""
     from lm_eval.utils import handle_non_serializable, hash_string
 
-    return [
-        hash_string(json.dumps(doc, indent=2, default=handle_non_serializable, ensure_ascii=False))
-        for doc in list(built.eval_docs)[:limit]
-    ]
+    dumps = functools.partial(json.dumps, indent=2, default=handle_non_serializable, ensure_ascii=False)
+    return [hash_string(dumps(doc)) for doc in list(built.eval_docs)[:limit]]
 
 
 def definition_of(built: Any) -> str:
@@ -101,18 +75,13 @@ def definition_of(built: Any) -> str:
     return re.sub(r" at 0x[0-9a-f]+", "", text)  # where a function lies in memory
 
 
-def _items(task: Any, docs: Iterable[dict[str, Any]]) -> list[Item]:
-    return [_item(task, doc) for doc in docs]
-
-
 def _item(task: Any, doc: dict[str, Any]) -> Item:
     """Returns an item with the very texts that lm-eval asks for the log-likelihoods of."""
     requests = task.construct_requests(doc, task.fewshot_context(doc, 0), metadata=(None, None, None))
     answer = (task.doc_to_text if task.multiple_input else task.doc_to_target)(doc)
     if isinstance(answer, str):
         answer = task.doc_to_choice(doc).index(answer)
-    pairs = [(str(context), str(choice)) for context, choice in (r.arguments for r in requests)]
-    return Item(tuple(pairs), int(answer))
+    return Item(tuple((str(context), str(choice)) for context, choice in (r.arguments for r in requests)), int(answer))
 
 
 def _is_embedded(task: str) -> bool:

@@ -1,12 +1,10 @@
 """Seeded writers of the embedded corpora: one endless stream of documents per corpus.
 
-The four corpora differ in content, not only in wording, so that the choice of the calibration
-corpus can matter: `narratives` (people, places and things that move), `facts` (the fixed
-invented world), `arithmetic` (in words and in digits), `procedures` (steps in order), and
-`mixture`, which draws each document from one of the four with the weights of `MIXTURE`.
+The four corpora differ in content, not only in wording, so that the choice of the calibration corpus can matter:
+`narratives` (people, places and things that move), `facts` (the fixed invented world), `arithmetic` (in words and in
+digits), `procedures` (steps in order), and `mixture`, which draws each document from one of the four by `MIXTURE`.
 """
 
-import itertools
 import random
 from collections.abc import Callable, Iterator
 
@@ -24,53 +22,47 @@ def qa(question: str, answer: str) -> str:
     return f"Question: {question} Answer: {answer}"
 
 
+def answered_claim(claim: str, truth: bool) -> str:
+    """Returns a claim that was put as a question with the answer yes or no."""
+    return qa(claim, "yes." if truth else "no.")
+
+
 def write_story(rng: random.Random) -> str:
     """Returns a story of 2 to 4 events, where everything is in the end, and two questions."""
     story = Story.draw(rng, n_events=rng.randint(2, 4))
-    endings = story.true_endings()
+    endings = story.endings(True)
     rng.shuffle(endings)
-    questions = [story.yes_no(rng) for _ in range(2)]
-    answered = [qa(question, yes_no(truth)) for question, truth in questions]
+    answered = [answered_claim(*story.yes_no(rng)) for _ in range(2)]
     return " ".join([*story.sentences, *rng.choice([endings + answered, answered + endings])])
 
 
-def write_reference(rng: random.Random) -> str:
-    """Returns an event between two people and whom its consequence concerns."""
-    text, name, *_ = write_encounter(rng)
-    return f"{text} {name}."
-
-
 def write_narrative(rng: random.Random) -> str:
-    """Returns one or two stories, or several encounters."""
+    """Returns a story, or several encounters."""
     if rng.random() < 0.5:
-        return " ".join(write_reference(rng) for _ in range(rng.randint(3, 6)))
+        encounters = (write_encounter(rng) for _ in range(rng.randint(3, 6)))
+        return " ".join(f"{text} {name}." for text, name, _ in encounters)
     return write_story(rng)
 
 
 def describe_country(rng: random.Random, country: str, hide: str) -> str:
     """Returns a phrase that identifies `country` by a relation other than `hide`."""
-    relation = rng.choice([r for r in RELATIONS if r.description and r.name != hide])
-    assert relation.description is not None
-    return relation.description.format(value=COUNTRIES[country][relation.name])
+    name, phrase = rng.choice([(r.name, r.description) for r in RELATIONS if r.description and r.name != hide])
+    return phrase.format(value=COUNTRIES[country][name])
 
 
 def write_fact(rng: random.Random) -> str:
     """Returns one true sentence, or question and answer, about the world."""
-    country = rng.choice(list(COUNTRIES))
-    relation = rng.choice(RELATIONS)
+    country, relation = rng.choice(list(COUNTRIES)), rng.choice(RELATIONS)
     value = COUNTRIES[country][relation.name]
     form = rng.random()
     if form < 0.2:
         return relation.statement.format(country=country, value=value)
     if form < 0.3:
         return relation.inverse.format(country=country, value=value)
-    if form < 0.5:
-        return qa(relation.question.format(of=country), f"{value}.")
     if form < 0.85:
-        of = describe_country(rng, country, hide=relation.name)
+        of = country if form < 0.5 else describe_country(rng, country, hide=relation.name)
         return qa(relation.question.format(of=of), f"{value}.")
-    claim, truth = write_fact_claim(rng)
-    return qa(claim, yes_no(truth))
+    return answered_claim(*write_fact_claim(rng))
 
 
 def write_fact_claim(rng: random.Random) -> tuple[str, bool]:
@@ -79,8 +71,7 @@ def write_fact_claim(rng: random.Random) -> tuple[str, bool]:
     relation = rng.choice(RELATIONS)
     value, lie = COUNTRIES[country][relation.name], COUNTRIES[other][relation.name]
     told = rng.choice([value, lie])
-    claim = relation.statement.format(country=country, value=told)
-    return f"{claim} Is it true?", told == value
+    return f"{relation.statement.format(country=country, value=told)} Is it true?", told == value
 
 
 def _number_style(rng: random.Random) -> Callable[[int], str]:
@@ -102,8 +93,7 @@ def write_sum(rng: random.Random) -> str:
     if form < 0.65:
         step, start = rng.randint(1, 3), rng.randint(0, 5)
         return "Count on: " + ", ".join(name(start + step * i) for i in range(5)) + "."
-    claim, truth = write_sum_claim(rng)
-    return qa(claim, yes_no(truth))
+    return answered_claim(*write_sum_claim(rng))
 
 
 def write_sum_claim(rng: random.Random) -> tuple[str, bool]:
@@ -119,24 +109,19 @@ def write_procedure(rng: random.Random) -> str:
     goal, steps = rng.choice(list(PROCEDURES.items()))
     form = rng.random()
     if form < 0.4:
-        words = ("First", "Then", "Next", "Finally")
-        return f"How to {goal}. " + " ".join(f"{word}, {step}." for word, step in zip(words, steps, strict=True))
+        ordered = zip(("First", "Then", "Next", "Finally"), steps, strict=True)
+        return f"How to {goal}. " + " ".join(f"{word}, {step}." for word, step in ordered)
     i, j = sorted(rng.sample(range(len(steps)), 2))
     if form < 0.8:
         return f"To {goal}, first {steps[i]} and then {steps[j]}."
     return f"Before you {steps[j]} you {steps[i]}, if you want to {goal}."
 
 
-def yes_no(truth: bool) -> str:
-    """Returns the answer as the corpora write it."""
-    return "yes." if truth else "no."
-
-
 def _several(write: Callable[[random.Random], str], low: int, high: int) -> Callable[[random.Random], str]:
     return lambda rng: " ".join(write(rng) for _ in range(rng.randint(low, high)))
 
 
-WRITERS: dict[str, Callable[[random.Random], str]] = {
+WRITERS = {
     "narratives": write_narrative,
     "facts": _several(write_fact, 4, 8),
     "arithmetic": _several(write_sum, 6, 12),
@@ -158,8 +143,6 @@ def documents(corpus: str, split: str) -> Iterator[str]:
         split: Any name; different splits are independent streams.
     """
     rng = random.Random(f"deprune/{corpus}/{split}")
-    for _ in itertools.count():
-        writer = corpus
-        if corpus == "mixture":
-            writer = rng.choices(list(MIXTURE), list(MIXTURE.values()))[0]
+    while True:
+        writer = rng.choices(list(MIXTURE), list(MIXTURE.values()))[0] if corpus == "mixture" else corpus
         yield WRITERS[writer](rng)

@@ -4,6 +4,7 @@ import itertools
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from deprune.embedded.documents import describe_country, qa, write_fact_claim, write_sum_claim
@@ -38,20 +39,19 @@ def _shuffled(rng: random.Random, context: str, right: str, wrong: list[str]) ->
 def write_continuation(rng: random.Random) -> Item:
     """HellaSwag's manner: which of four endings fits the story?"""
     story = Story.draw(rng, n_events=rng.randint(2, 4))
-    right = rng.choice(story.true_endings())
-    wrong = rng.sample(story.false_endings(), 3)
+    right, wrong = rng.choice(story.endings(True)), rng.sample(story.endings(False), 3)
     return _shuffled(rng, " ".join(story.sentences), right, wrong)
 
 
 def write_reference(rng: random.Random) -> Item:
     """WinoGrande's manner: which of two people is meant?"""
-    text, name, first, second = write_encounter(rng)
-    return _shuffled(rng, text, name, [second if name == first else first])
+    text, name, other = write_encounter(rng)
+    return _shuffled(rng, text, name, [other])
 
 
-def _fact_item(rng: random.Random, two_hop: bool) -> Item:
-    country = rng.choice(list(COUNTRIES))
-    relation = rng.choice(RELATIONS)
+def write_fact(rng: random.Random, two_hop: bool) -> Item:
+    """ARC's manner, four choices: a fact of the world (Easy), or of a country that another identifies (Challenge)."""
+    country, relation = rng.choice(list(COUNTRIES)), rng.choice(RELATIONS)
     of = describe_country(rng, country, hide=relation.name) if two_hop else country
     right = COUNTRIES[country][relation.name]
     others = sorted({c[relation.name] for c in COUNTRIES.values()} - {right})
@@ -59,24 +59,13 @@ def _fact_item(rng: random.Random, two_hop: bool) -> Item:
     return _shuffled(rng, context, right, rng.sample(others, 3))
 
 
-def write_one_hop(rng: random.Random) -> Item:
-    """ARC-Easy's manner: one fact of the world, four choices."""
-    return _fact_item(rng, two_hop=False)
-
-
-def write_two_hop(rng: random.Random) -> Item:
-    """ARC-Challenge's manner: a fact about a country that another fact identifies."""
-    return _fact_item(rng, two_hop=True)
-
-
 def write_procedure_choice(rng: random.Random) -> Item:
     """PIQA's manner: which of two ways reaches the goal?"""
     goal, steps = rng.choice(list(PROCEDURES.items()))
     i, j = sorted(rng.sample(range(len(steps)), 2))
     right = f"first {steps[i]} and then {steps[j]}."
-    if rng.random() < 0.6:
-        wrong = f"first {steps[j]} and then {steps[i]}."
-    else:
+    wrong = f"first {steps[j]} and then {steps[i]}."
+    if rng.random() >= 0.6:
         other = rng.choice([g for g in PROCEDURES if g != goal])
         wrong = f"first {steps[i]} and then {PROCEDURES[other][j]}."
     return _shuffled(rng, f"To {goal},", right, [wrong])
@@ -92,15 +81,14 @@ def write_boolean(rng: random.Random) -> Item:
         question, truth = story.yes_no(rng)
     else:
         question, truth = (write_fact_claim if kind == "fact" else write_sum_claim)(rng)
-    context = passage + qa(question, "").rstrip()
-    return Item(context, ("no", "yes"), int(truth))
+    return Item(passage + qa(question, "").rstrip(), ("no", "yes"), int(truth))
 
 
 WRITERS: dict[str, Callable[[random.Random], Item]] = {
     "mini_continuation": write_continuation,
     "mini_reference": write_reference,
-    "mini_one_hop": write_one_hop,
-    "mini_two_hop": write_two_hop,
+    "mini_one_hop": partial(write_fact, two_hop=False),
+    "mini_two_hop": partial(write_fact, two_hop=True),
     "mini_procedure": write_procedure_choice,
     "mini_boolean": write_boolean,
 }
@@ -117,18 +105,11 @@ def items(task: str, split: str) -> Iterator[Item]:
     for _ in itertools.count():
         item = WRITERS[task](rng)
         key = (item.context, tuple(sorted(item.choices)))
-        if key not in seen and _split_of(key) == split:
+        if key not in seen and random.Random(repr(key)).choice(sorted(N_ITEMS)) == split:
             seen.add(key)
             yield item
 
 
-def _split_of(key: tuple[str, tuple[str, ...]]) -> str:
-    return random.Random(repr(key)).choice(sorted(N_ITEMS))
-
-
 def load(task: str) -> dict[str, list[dict[str, Any]]]:
     """Returns the splits of a task as rows, in the form that lm-eval's tasks read."""
-    return {
-        split: [asdict(item) for item in itertools.islice(items(task, split), count)]
-        for split, count in N_ITEMS.items()
-    }
+    return {split: [*map(asdict, itertools.islice(items(task, split), n))] for split, n in N_ITEMS.items()}

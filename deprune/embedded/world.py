@@ -1,7 +1,6 @@
 """The invented world that all embedded corpora and tasks speak about.
 
-It is fixed: no seed enters here, so a fact learned in training stays true in every
-calibration draw and every evaluation item.
+It is fixed: no seed enters here, so a fact learned in training stays true in every draw and every evaluation item.
 """
 
 import random
@@ -11,9 +10,8 @@ PEOPLE = tuple("Anna Ben Clara David Emma Felix Greta Hugo Iris Jonas Klara Leo 
 PLACES = tuple("kitchen garden cellar attic library stable harbour market tower mill".split())
 THINGS = tuple("lamp book coin rope basket key drum mirror shovel letter blanket bottle".split())
 
-N_COUNTRIES = 32
-_ANIMALS = tuple("heron otter badger falcon lynx beaver raven stag".split())
-_GOODS = tuple("amber copper honey linen marble pepper silver timber".split())
+_ANIMALS = "heron otter badger falcon lynx beaver raven stag".split()
+_GOODS = "amber copper honey linen marble pepper silver timber".split()
 
 
 @dataclass(frozen=True)
@@ -25,8 +23,7 @@ class Relation:
         statement: A sentence with the fields `country` and `value`.
         inverse: The same fact, told from the value's side.
         question: A question for the value; `{of}` is the country or a description of it.
-        description: A noun phrase that names the country by this attribute, or None where
-            the attribute does not identify one country.
+        description: A noun phrase that names the country by this attribute; None where that would not identify it.
     """
 
     name: str
@@ -64,39 +61,28 @@ RELATIONS = (
         "The flag of {country} shows the {value}.",
         "Which animal is on the flag of {of}?",
     ),
-    Relation(
-        "goods",
-        "{country} sells {value}.",
-        "Merchants buy {value} in {country}.",
-        "What is sold by {of}?",
-    ),
+    Relation("goods", "{country} sells {value}.", "Merchants buy {value} in {country}.", "What is sold by {of}?"),
 )
 
 
 def _invented_names(count: int) -> list[str]:
-    """Returns `count` distinct pronounceable names; always the same ones."""
+    """Returns distinct pronounceable names, always the same ones."""
     rng = random.Random("deprune/world/names")
     names: list[str] = []
     while len(names) < count:
-        syllables = [rng.choice("bdfgklmnprstvz") + rng.choice("aeiou") for _ in range(2)]
-        name = "".join(syllables).capitalize() + rng.choice("lnrsx")
+        syllables = "".join(rng.choice("bdfgklmnprstvz") + rng.choice("aeiou") for _ in range(2))
+        name = syllables.capitalize() + rng.choice("lnrsx")
         if name not in names:
             names.append(name)
     return names
 
 
 def _countries() -> dict[str, dict[str, str]]:
-    names = iter(_invented_names(4 * N_COUNTRIES))
+    names, named = iter(_invented_names(128)), ("capital", "river", "ruler")
     rng = random.Random("deprune/world/countries")
     return {
-        next(names): {
-            "capital": next(names),
-            "river": next(names),
-            "ruler": next(names),
-            "animal": rng.choice(_ANIMALS),
-            "goods": rng.choice(_GOODS),
-        }
-        for _ in range(N_COUNTRIES)
+        next(names): {r: next(names) for r in named} | {"animal": rng.choice(_ANIMALS), "goods": rng.choice(_GOODS)}
+        for _ in range(32)
     }
 
 
@@ -120,7 +106,6 @@ ENCOUNTERS = (
     ("{0} followed {1} with the {thing}.", "The one who walked behind was", 0),
 )
 
-# Goal -> its steps in the only right order.
 PROCEDURES: dict[str, tuple[str, ...]] = {
     "bake bread": ("mix the flour", "knead the dough", "heat the oven", "bake the loaf"),
     "make tea": ("fill the kettle", "boil the water", "add the leaves", "pour the tea"),
@@ -143,4 +128,4 @@ PROCEDURES: dict[str, tuple[str, ...]] = {
     "harvest honey": ("smoke the hive", "lift the frame", "cut the wax", "strain the honey"),
     "forge a nail": ("heat the rod", "hammer the point", "cut the length", "shape the head"),
 }
-"""Goal -> its four steps in order."""
+"""Goal -> its four steps in the only right order."""

@@ -13,29 +13,20 @@ from deprune.model.pruned import PrunedModel
 from deprune.model.source import ModelConfig
 from deprune.record import RunRecord
 
-PROBE_SHAPE = (2, 16)
-"""Sequences and tokens on which the checkpoint is compared."""
-
 
 def export(pruned: PrunedModel, out: Path, record: RunRecord | None = None) -> None:
-    """Writes a pruned model as a checkpoint; `out` appears only once its logits were compared.
-
-    Args:
-        pruned: The model.
-        out: A folder that does not exist.
-        record: The run that it comes from, for the model card.
+    """Writes a pruned model into a new folder, which appears only once its logits were compared.
 
     Raises:
-        ConfigError: The folder exists, or the weights or the treatment are not those of the run.
-        UnsupportedModelError: The checkpoint gives other logits than the pruned model, as when
-            blocks depend on their index.
+        ConfigError: The folder exists, or the weights or the treatment are not those of its run.
+        UnsupportedModelError: The checkpoint gives other logits than the model, as when blocks depend on their index.
     """
     check_free(out)
     loaded = pruned.loaded
     if record is not None:
         _check_same(pruned, record)
     vocabulary = loaded.stack.model.config.get_text_config().vocab_size
-    ids_BT = torch.randint(vocabulary, PROBE_SHAPE, generator=torch.Generator())
+    ids_BT = torch.randint(vocabulary, (2, 16), generator=torch.Generator())
     expected = loaded.stack.run(ids_BT, pruned.subset)
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
@@ -52,11 +43,7 @@ def export(pruned: PrunedModel, out: Path, record: RunRecord | None = None) -> N
 
 
 def check_free(out: Path) -> None:
-    """Makes sure that nothing is overwritten.
-
-    Raises:
-        ConfigError: There is something.
-    """
+    """Raises a ConfigError where something would be overwritten."""
     if out.exists():
         raise ConfigError(f"The folder {out} exists; give another in out=<folder>, or remove it first.")
 
@@ -93,13 +80,11 @@ def model_card(pruned: PrunedModel, record: RunRecord | None) -> str:
             f"{record.run_id} of deprune {record.provenance.environment['deprune']}. Objective [{removal.unit}]: "
             f"{removal.dense_loss:.4f} dense, {removal.loss:.4f} pruned.\n",
             "| task | metric | dense | pruned | standard error | items |\n| --- | --- | --- | --- | --- | --- |",
-            *(
-                f"| {row.task} | {row.metric} | {_digits(row.dense_value)} | {_digits(row.value)} "
-                f"| {_digits(row.stderr)} | {row.n_items} |"
-                for row in record.scores.metrics
-                if row.n_items
-            ),
         ]
+        for row in record.scores.metrics:
+            if row.n_items:
+                numbers = " | ".join(map(_digits, (row.dense_value, row.value, row.stderr)))
+                lines += [f"| {row.task} | {row.metric} | {numbers} | {row.n_items} |"]
     return "\n".join(lines) + "\n"
 
 
@@ -110,14 +95,11 @@ def _digits(value: float | None) -> str:
 @torch.inference_mode()
 def _compare(folder: Path, ids_BT: Tensor, expected: Tensor, model: ModelConfig) -> None:
     """Reloads a checkpoint and makes sure that it gives the expected logits."""
-    reloaded = AutoModelForCausalLM.from_pretrained(
-        folder, dtype="auto", trust_remote_code=model.trust_remote_code, use_safetensors=True
-    ).eval()
+    how = {"dtype": "auto", "trust_remote_code": model.trust_remote_code, "use_safetensors": True}
+    reloaded = AutoModelForCausalLM.from_pretrained(folder, **how).eval()
     difference = (reloaded(ids_BT, use_cache=False).logits - expected).abs().max().item()
     tolerance = 16 * torch.finfo(expected.dtype).eps * expected.abs().max().item()
     if not difference <= tolerance:
-        raise UnsupportedModelError(
-            f"The checkpoint of {model.path} without these blocks gives other logits than the pruned model "
-            f"(they differ by {difference:.2g}, more than rounding), so nothing was written; its blocks depend on "
-            "their index."
-        )
+        wrong = f"The checkpoint of {model.path} without these blocks gives other logits than the pruned model"
+        by = f"(they differ by {difference:.2g}, more than rounding)"
+        raise UnsupportedModelError(f"{wrong} {by}, so nothing was written; its blocks depend on their index.")

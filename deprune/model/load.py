@@ -11,7 +11,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from deprune.core.memory import Memory
 from deprune.model.blocks import BlockStack
-from deprune.model.source import ModelConfig, ModelFacts, load_tokenizer, model_identity, read_facts, readable
+from deprune.model.source import ModelConfig, ModelFacts, load_tokenizer, model_identity, read_facts, read_part
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,11 +37,9 @@ class LoadedModel:
 
     def identity(self) -> dict[str, Any]:
         """Returns everything that can change what it computes: content, dtype, kind of attention, type of device."""
-        return {
-            **model_identity(self.config, self.facts, self.dtype),
-            "attention": self.stack.model.config._attn_implementation,
-            "device": self.stack.model.device.type,
-        }
+        model = self.stack.model
+        runs = {"attention": model.config._attn_implementation, "device": model.device.type}
+        return model_identity(self.config, self.facts, self.dtype) | runs
 
 
 def load_model(config: ModelConfig, device: str, dtype: str, memory: Memory | None = None) -> LoadedModel:
@@ -55,30 +53,18 @@ def load_model(config: ModelConfig, device: str, dtype: str, memory: Memory | No
 
     Raises:
         DataError: The Hub does not answer or does not give the model.
-        UnsupportedModelError: The folder holds no safetensors weights, or the model's blocks
-            cannot be run one by one.
+        UnsupportedModelError: The folder holds no safetensors weights, or the model's blocks cannot be run one by one.
     """
     memory = memory or Memory()
     facts = memory.once(read_facts, config)
     if not sys.stderr.isatty():
         disable_progress_bar()
-    with readable(config, "weights", "; they must be safetensors of a decoder, for pickled ones can run code"):
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            config.source,
-            revision=config.revision or "main",
-            dtype=dtype,
-            trust_remote_code=config.trust_remote_code,
-            use_safetensors=True,
-            device_map=config.device_map,
-        )
+    remark = "; they must be safetensors of a decoder, for pickled ones can run code"
+    how = {"dtype": dtype, "use_safetensors": True, "device_map": config.device_map}
+    model = read_part(AutoModelForCausalLM, config, "weights", remark, **how)
     tokenizer = memory.once(load_tokenizer, config)
     if config.device_map is not None:
         return LoadedModel(config, facts, (BlockStack(model),), tokenizer, dtype)
-    first, *others = devices_of(device)
+    first, *others = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if device == "cuda" else [device]
     stacks = (BlockStack(model.to(first)), *(BlockStack(copy.deepcopy(model).to(other)) for other in others))
     return LoadedModel(config, facts, stacks, tokenizer, dtype)
-
-
-def devices_of(device: str) -> list[str]:
-    """Returns the devices that `device` stands for: `cuda` is all GPUs that are visible."""
-    return [f"cuda:{i}" for i in range(torch.cuda.device_count())] if device == "cuda" else [device]

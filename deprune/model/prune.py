@@ -1,8 +1,8 @@
 """Physical removal of blocks: weights, layer indices and configuration together.
 
-After removal a model must be what a model of that depth would be: the block count, every
-per-block list of its configuration, and every block's own index agree. A stale count reloads
-with randomly initialised blocks, a stale list not at all, a stale index breaks the cache.
+After removal a model must be what a model of that depth would be: the block count, every per-block list of its
+configuration, and every block's own index agree. A stale count reloads with randomly initialised blocks, a stale list
+not at all, a stale index breaks the cache.
 """
 
 from __future__ import annotations
@@ -38,16 +38,21 @@ def find_blocks(model: PreTrainedModel) -> nn.ModuleList:
     }
     outermost = [n for n in found if not any(n.startswith(f"{other}.") for other in found)]
     if len(outermost) != 1:
-        raise UnsupportedModelError(
-            f"{type(model).__name__} has {len(outermost)} module lists of {n_blocks} blocks where "
-            "there must be one; only decoder-only models with one stack of blocks are supported."
-        )
+        found_lists = f"{type(model).__name__} has {len(outermost)} module lists of {n_blocks} blocks"
+        supported = "only decoder-only models with one stack of blocks are supported"
+        raise UnsupportedModelError(f"{found_lists} where there must be one; {supported}.")
     return found[outermost[0]]
 
 
 def prune_blocks(model: PreTrainedModel, subset: BlockSubset) -> None:
     """Removes blocks from a model in place, for good."""
-    _restrict(model, find_blocks(model), subset.kept)
+    blocks, config = find_blocks(model), model.config.get_text_config(decoder=True)
+    for key in _depth_settings(config):
+        config.__dict__[key] = _sliced(key, config.__dict__[key], subset.kept)
+    _refill(blocks, [blocks[i] for i in subset.kept])
+    for new_index, block in enumerate(blocks):
+        for module, name, _ in _block_indices(block):
+            setattr(module, name, new_index)
 
 
 @contextmanager
@@ -56,30 +61,18 @@ def blocks_removed(model: PreTrainedModel, subset: BlockSubset) -> Iterator[PreT
 
     The model is changed in place and restored afterwards, so no weights are copied.
     """
-    blocks = find_blocks(model)
+    blocks, config = find_blocks(model), model.config.get_text_config(decoder=True)
     everything = list(blocks)
     indices = [entry for block in everything for entry in _block_indices(block)]
-    config = model.config.get_text_config(decoder=True)
     settings = {key: config.__dict__[key] for key in _depth_settings(config)}
     try:
-        _restrict(model, blocks, subset.kept)
+        prune_blocks(model, subset)
         yield model
     finally:
         config.__dict__.update(settings)
         _refill(blocks, everything)
         for module, name, index in indices:
             setattr(module, name, index)
-
-
-def _restrict(model: PreTrainedModel, blocks: nn.ModuleList, kept: Sequence[int]) -> None:
-    config = model.config.get_text_config(decoder=True)
-    n_blocks = len(blocks)
-    for key in _depth_settings(config):
-        config.__dict__[key] = _sliced(key, config.__dict__[key], n_blocks, kept)
-    _refill(blocks, [blocks[i] for i in kept])
-    for new_index, block in enumerate(blocks):
-        for module, name, _ in _block_indices(block):
-            setattr(module, name, new_index)
 
 
 def _depth_settings(config: PretrainedConfig) -> list[str]:
@@ -95,19 +88,17 @@ def _depth_settings(config: PretrainedConfig) -> list[str]:
     return [count, *per_block, *(["attention_types"] if config.model_type == "gpt_neo" else [])]
 
 
-def _sliced(key: str, value: Any, n_blocks: int, kept: Sequence[int]) -> Any:
+def _sliced(key: str, value: Any, kept: Sequence[int]) -> Any:
     if isinstance(value, int):
         return len(kept)
     if key == "attention_types":
         unrolled = [kind for kinds, repeats in value for kind in kinds * repeats]
         return [[[unrolled[i] for i in kept], 1]]
-    assert len(value) == n_blocks
     return type(value)(value[i] for i in kept)
 
 
 def _refill(blocks: nn.ModuleList, content: Sequence[nn.Module]) -> None:
-    while len(blocks):
-        del blocks[-1]
+    del blocks[:]
     blocks.extend(content)
 
 

@@ -1,12 +1,9 @@
 """What everything after a search works on: a model, the blocks that went, and what was done to the weights since."""
 
-from __future__ import annotations
-
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 from transformers import PreTrainedModel
 
@@ -44,13 +41,11 @@ class PrunedModel:
         treated = "" if self.treatment is None else f"-{digest_of(self.treatment)}"
         return f"{file_name_of(context['name'])}-{digest_of(context)}/{file_name_of(self.subset.bits() + treated)}"
 
-    @contextmanager
-    def module(self) -> Iterator[PreTrainedModel]:
+    def module(self) -> AbstractContextManager[PreTrainedModel]:
         """Gives the physically pruned model for the length of a `with` statement."""
-        with blocks_removed(self.loaded.stack.model, self.subset) as model:
-            yield model
+        return blocks_removed(self.loaded.stack.model, self.subset)
 
-    def with_own_weights(self) -> PrunedModel:
+    def with_own_weights(self) -> Self:
         """Returns a copy on the first device whose weights may be changed; the dense model's must never be."""
         stack = BlockStack(copy.deepcopy(self.loaded.stack.model))
         return replace(self, loaded=replace(self.loaded, stacks=(stack,), memory=Memory()))

@@ -6,8 +6,6 @@ import ctypes
 import importlib.metadata
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,11 +83,7 @@ class ModelFacts:
 
 
 def read_facts(config: ModelConfig, kept_in: Path | None = None) -> ModelFacts:
-    """Returns the facts that need the model's configuration, but not its weights.
-
-    Args:
-        config: Which model.
-        kept_in: Folder where `keep_facts` has left those of models that were used before.
+    """Returns the facts that need a model's configuration but no weights, where kept as `keep_facts` left them.
 
     Raises:
         DataError: The Hub does not answer or does not give the model.
@@ -99,16 +93,14 @@ def read_facts(config: ModelConfig, kept_in: Path | None = None) -> ModelFacts:
     if config.on_hub:
         require_hub("the model", "model=tiny_llama, or model=hub model.path=<folder> for a local copy")
     elif not (Path(config.source) / "config.json").is_file():
-        raise ConfigError(
-            f"The model folder {config.path} holds no config.json; give a folder that "
-            "`save_pretrained` wrote, or a repository on the Hub."
-        )
+        instead = "give a folder that `save_pretrained` wrote, or a repository on the Hub"
+        raise ConfigError(f"The model folder {config.path} holds no config.json; {instead}.")
     with hub_errors(f"model {config.path}"):
-        revision = (
-            pinned_revision(config.path, config.revision, "config.json")
-            if config.on_hub
-            else digest_of_files(f for f in Path(config.source).iterdir() if f.suffix in (".safetensors", ".json"))
-        )
+        if config.on_hub:
+            revision = pinned_revision(config.path, config.revision, "config.json")
+        else:
+            files = Path(config.source).iterdir()
+            revision = digest_of_files(f for f in files if f.suffix in (".safetensors", ".json"))
         if config.path.startswith(EMBEDDED_PREFIX):  # whose configurations say all of it plainly
             settings = json.loads((Path(config.source) / "config.json").read_text(encoding="utf-8"))
             return ModelFacts(settings["num_hidden_layers"], settings["max_position_embeddings"], revision)
@@ -117,11 +109,7 @@ def read_facts(config: ModelConfig, kept_in: Path | None = None) -> ModelFacts:
 
 
 def keep_facts(config: ModelConfig, facts: ModelFacts, folder: Path) -> None:
-    """Leaves the facts of a model for commands that need no more of it, and then no library to read them.
-
-    Raises:
-        RecordError: The folder cannot be written.
-    """
+    """Leaves the facts of a model for commands that need no more of it, and then no library to read them."""
     file = folder / _facts_file(config, facts.revision)
     if not file.is_file():
         write_atomically(file, json.dumps({"n_blocks": facts.n_blocks, "context": facts.context}) + "\n")
@@ -145,43 +133,25 @@ def _kept_facts(file: Path, revision: str) -> ModelFacts | None:
 
 
 def facts_of(config: ModelConfig, settings: PretrainedConfig, revision: str) -> ModelFacts:
-    """Returns the facts that a model's configuration states.
-
-    Raises:
-        UnsupportedModelError: The model is not a decoder.
-    """
+    """Returns the facts that a model's configuration states; raises an UnsupportedModelError where it is no decoder."""
     text = settings.get_text_config(decoder=True)
     n_blocks = getattr(text, "num_hidden_layers", None)
     if settings.is_encoder_decoder or not n_blocks:
-        raise UnsupportedModelError(
-            f"{config.path} is a {settings.model_type} model, not a decoder-only language model; "
-            "only decoders have blocks that can be removed this way."
-        )
+        kind = f"a {settings.model_type} model, not a decoder-only language model"
+        raise UnsupportedModelError(f"{config.path} is {kind}; only decoders have blocks that can be removed this way.")
     return ModelFacts(n_blocks, getattr(text, "max_position_embeddings", None), revision)
 
 
 def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
-    """Returns the tokenizer of a model.
-
-    Raises:
-        DataError: The Hub does not give it.
-        UnsupportedModelError: It cannot be read.
-    """
+    """Returns the tokenizer of a model; raises what `read_part` does."""
     from transformers import AutoTokenizer
 
-    with readable(config, "tokenizer"):
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            config.source, revision=config.revision or "main", trust_remote_code=config.trust_remote_code
-        )
+    tokenizer: PreTrainedTokenizerBase = read_part(AutoTokenizer, config, "tokenizer")
     return tokenizer
 
 
 def resolve_device(device: str) -> str:
-    """Returns `device`, with `auto` resolved to a GPU where there is one.
-
-    Raises:
-        ConfigError: The device does not exist.
-    """
+    """Returns `device`, with `auto` resolved to a GPU where there is one; raises a ConfigError where it is missing."""
     if device == "cpu" or (device == "auto" and not _may_have_gpu()):
         return "cpu"
     import torch
@@ -190,29 +160,21 @@ def resolve_device(device: str) -> str:
     try:
         torch.empty(0, device=resolved)
     except (RuntimeError, AssertionError) as error:
-        raise ConfigError(
-            f"The device '{device}' is not available on this machine; use device=auto or device=cpu."
-        ) from error
+        missing = f"The device '{device}' is not available on this machine"
+        raise ConfigError(f"{missing}; use device=auto or device=cpu.") from error
     return resolved
 
 
 def _may_have_gpu() -> bool:
     """Whether there is a driver of a GPU; where there is none, torch need not be asked, which takes a second."""
-    if sys.platform != "linux" or Path("/dev/kfd").exists():
-        return True
     try:
-        ctypes.CDLL("libcuda.so.1")
+        return sys.platform != "linux" or Path("/dev/kfd").exists() or bool(ctypes.CDLL("libcuda.so.1"))
     except OSError:
         return False
-    return True
 
 
 def resolve_dtype(dtype: str, device: str) -> str:
-    """Returns `dtype`, with `auto` resolved to bfloat16 on a GPU and float32 elsewhere.
-
-    Raises:
-        ConfigError: The type is not one of float32, bfloat16, float16, auto.
-    """
+    """Returns `dtype`, with `auto` resolved to bfloat16 on a GPU, else float32; raises a ConfigError on other words."""
     if dtype == "auto":
         return "bfloat16" if device.startswith("cuda") else "float32"
     if dtype not in ("float32", "bfloat16", "float16"):
@@ -226,34 +188,30 @@ def model_identity(config: ModelConfig, facts: ModelFacts, dtype: str) -> dict[s
 
 
 def read_settings(config: ModelConfig) -> PretrainedConfig:
-    """Returns a model's own configuration.
+    """Returns a model's own configuration; raises what `read_part` does."""
+    from transformers import AutoConfig
+
+    settings: PretrainedConfig = read_part(AutoConfig, config, "config.json")
+    return settings
+
+
+def read_part(reader: Any, config: ModelConfig, part: str, remark: str = "", **settings: Any) -> Any:
+    """Returns a part of a model, or turns what transformers says of one that it cannot read into one sentence.
 
     Raises:
         DataError: The Hub does not give it.
         UnsupportedModelError: It cannot be read, or runs code that was not allowed.
     """
-    from transformers import AutoConfig
-
-    with readable(config, "config.json"):
-        settings: PretrainedConfig = AutoConfig.from_pretrained(
-            config.source, revision=config.revision or "main", trust_remote_code=config.trust_remote_code
-        )
-    return settings
-
-
-@contextmanager
-def readable(config: ModelConfig, part: str, remark: str = "") -> Iterator[None]:
-    """Turns what transformers says of a part of a model that it cannot read into one sentence."""
     from safetensors import SafetensorError
 
+    settings |= {"revision": config.revision or "main", "trust_remote_code": config.trust_remote_code}
     try:
         with hub_errors(f"model {config.path}"):
-            yield
+            return reader.from_pretrained(config.source, **settings)
     except (OSError, ValueError, SafetensorError) as error:
         if "trust_remote_code" in str(error):
-            raise UnsupportedModelError(
-                f"The model {config.path} runs Python code from its repository; read that code, then allow it with "
-                "model.trust_remote_code=true."
-            ) from error
+            runs = f"The model {config.path} runs Python code from its repository"
+            allow = "read that code, then allow it with model.trust_remote_code=true"
+            raise UnsupportedModelError(f"{runs}; {allow}.") from error
         reason = str(error).strip().split("\n")[0].rstrip(".")
         raise UnsupportedModelError(f"The {part} of {config.path} cannot be loaded ({reason}){remark}.") from error

@@ -28,7 +28,7 @@ from deprune.run.identity import resolve
 from deprune.search.base import Problem
 
 if TYPE_CHECKING:
-    from deprune.data.layout import ItemTokens
+    from deprune.data.corpus import ItemTokens
 
 
 @dataclass

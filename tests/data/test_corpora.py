@@ -1,7 +1,5 @@
 """Local files give their documents or say what is wrong with them; rows of lines become documents."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

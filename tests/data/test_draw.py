@@ -1,7 +1,5 @@
 """Draws are nested, independent, and complete; too short a corpus is refused."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

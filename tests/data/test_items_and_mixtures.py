@@ -1,7 +1,5 @@
 """Items are read as their sources mean them, mixtures have their weights, random tokens none."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 import numpy as np

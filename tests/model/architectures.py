@@ -1,7 +1,5 @@
 """Tiny random decoders of many architectures, for tests."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

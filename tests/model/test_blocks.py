@@ -1,7 +1,5 @@
 """Blocks run one at a time are the physically pruned model, on any architecture."""
 
-from __future__ import annotations
-
 import copy
 from pathlib import Path
 

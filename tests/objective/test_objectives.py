@@ -15,10 +15,10 @@ from torch.nn import functional
 
 from deprune.core.build import CONF_DIR, build_target
 from deprune.core.subset import BlockSubset
-from deprune.data.corpus import CalibConfig, Item
+from deprune.data.corpus import CalibConfig, Item, ItemTokens
 from deprune.data.draw import DrawnItems, draw_items
 from deprune.data.items import EmbeddedItems, TaskItems
-from deprune.data.layout import ItemTokens, tokenize_item
+from deprune.data.layout import tokenize_item
 from deprune.data.samples import CalibrationSet
 from deprune.embedded.task_items import WRITERS
 from deprune.evaluator.base import Evaluation, EvaluatorConfig
