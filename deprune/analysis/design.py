@@ -4,8 +4,6 @@ All grouping in the analysis asks this module. A new factor is one more entry of
 records, becomes a factor of every grid and part of the conditions within which anything is compared.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum

@@ -1,7 +1,5 @@
 """Perplexity against accuracy, ranked and as measured."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Hashable
 from typing import Any

@@ -1,7 +1,5 @@
 """What pruned models are worth: by calibration, by search, by cost."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

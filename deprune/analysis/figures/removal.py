@@ -1,7 +1,5 @@
 """Which blocks go."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from itertools import groupby, pairwise
 

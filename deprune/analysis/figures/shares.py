@@ -1,7 +1,5 @@
 """Whose variance it is: calibration, search, both, seed."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes

@@ -4,8 +4,6 @@ Colours are those of Okabe and Ito (2008), told apart with every common colour b
 lightness tell them apart in grey.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable
 from functools import wraps

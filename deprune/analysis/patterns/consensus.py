@@ -1,7 +1,5 @@
 """How alike removal patterns are, and how much they scatter: means over pairs of runs."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from scipy import stats

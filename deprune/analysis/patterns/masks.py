@@ -5,8 +5,6 @@ PERMANOVA on that distance is the sum over blocks of the ordinary decomposition 
 Anderson 2001); no distance matrix is needed, and the estimators of scalars serve as they are.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Tables behind the figures of patterns: how often blocks go, and how alike configurations are."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

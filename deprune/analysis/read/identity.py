@@ -1,7 +1,5 @@
 """What runs are a function of, entry by entry: tells settings of one name apart, and refuses what cannot be pooled."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass

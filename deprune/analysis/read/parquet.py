@@ -4,8 +4,6 @@ pandas and pyarrow read it as a table of one row per run; the analysis reads it 
 Failures, the evaluations behind optimality gaps, and the names of sweeps are not in it.
 """
 
-from __future__ import annotations
-
 import functools
 import json
 import os

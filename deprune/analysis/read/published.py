@@ -1,7 +1,5 @@
 """The tables of arXiv:2604.24938v1 in the form of records, and a check of its arithmetic."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Files of a results folder as columns."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import operator

@@ -1,7 +1,5 @@
 """What is explained: the responses of a run, made from the rows of scores, as columns of numbers with their units."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

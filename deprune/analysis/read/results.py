@@ -3,8 +3,6 @@
 This package reads what jobs leave behind and never imports torch.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -67,7 +65,7 @@ class Results:
         left_out = ", ".join(f"{count} {reason}" for reason, count in self.excluded.items() if count)
         return f"{len(self.runs)} runs read; left out: {left_out or 'nothing'}."
 
-    def where(self, levels: Mapping[str, Any]) -> Results:
+    def where(self, levels: Mapping[str, Any]) -> "Results":
         """Returns the runs at given levels, such as `{"objective": "nll", "budget": [7, 9]}`.
 
         Args:

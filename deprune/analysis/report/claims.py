@@ -4,8 +4,6 @@ Every claim has parts, one per model or response. A claim is supported when all 
 when any part is contradicted, and undecided otherwise; absence of evidence is never taken for evidence of absence.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Everything that the report is made of, computed once; what cannot be computed is a sentence instead."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """The headline of a report as flat numbers, for a dashboard."""
 
-from __future__ import annotations
-
 from deprune.analysis.report.claims import judge
 from deprune.analysis.report.evidence import Evidence
 from deprune.analysis.report.subject import Subject

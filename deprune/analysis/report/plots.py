@@ -1,7 +1,5 @@
 """The figures of a report, with their captions."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

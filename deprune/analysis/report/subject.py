@@ -1,7 +1,5 @@
 """One response and all that the report says about it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The tables of a report, with their captions."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Writes a report: a folder with `report.html`, `tables/` and `figures/`."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import io

@@ -1,7 +1,5 @@
 """What a search is worth: the spread between searches, and quality against cost."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

@@ -1,7 +1,5 @@
 """What searches gain over one-shot on the same draw, as a share of what one-shot lost to pruning."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -8,8 +8,6 @@ whatever jobs), the evaluation store holds the truth, and no model is run to com
 0 is optimal; 1 is what a uniformly random subset has on average. Source: own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path

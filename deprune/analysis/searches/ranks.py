@@ -1,7 +1,5 @@
 """Do perplexity and accuracy agree on which search is best? Rank correlations with exact permutation p values."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Hashable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """The classical analysis-of-variance table, for the appendix; its effect sizes are biased and say so."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import statsmodels.formula.api as smf

@@ -5,8 +5,6 @@ V_CS what only both together explain, which belongs to neither side; V_seed what
 changes. All are means within (model, budget), and all levels that were run count the same.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

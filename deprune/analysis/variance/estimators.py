@@ -7,8 +7,6 @@ estimators differ in how they take that away.
 Sources: the estimators are our own derivation; E[y'Py] = θ'Pθ + tr(PΣ) is the identity behind all of them.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -4,8 +4,6 @@ With orthonormal contrasts b the functional-ANOVA component of a term is the pla
 coefficients, and every estimator of this package is a quadratic form in b.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Iterable

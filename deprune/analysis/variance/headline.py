@@ -1,7 +1,5 @@
 """The tables of a decomposition: headline, terms, factors, and the ratio with its verdict."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

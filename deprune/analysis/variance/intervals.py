@@ -9,8 +9,6 @@ the draws being few.
 Source: own; coverage is measured in `experiments/statistics`.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from scipy import stats
 from scipy.special import expit, logit

@@ -5,8 +5,6 @@ acts on differences. A component is a quadratic form Q of the cells, so the nois
 sum_i Q(x_i − mean) / (n (n − 1)) over n items: the form applied to each item's answers.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Runs laid out on a grid of factors, with their calibration draws; and what such a grid cannot say."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """How V_C splits among the calibration factors, also where these are aliased."""
 
-from __future__ import annotations
-
 import itertools
 import math
 

@@ -8,8 +8,6 @@ at once. The statistic is the sum of squares of the terms in question, over all 
 Source: own; for one factor it is PERMANOVA (Anderson 2001) on squared Euclidean distances.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Sequence

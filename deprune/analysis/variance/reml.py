@@ -4,8 +4,6 @@ statsmodels' `mixedlm` gives the same numbers (a test compares them) but takes a
 response, and the parametric bootstrap needs hundreds.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 

@@ -1,7 +1,5 @@
 """The headline under other readings of the same runs: does the answer hang on a choice of scale?"""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator
 
