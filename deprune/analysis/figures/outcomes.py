@@ -7,27 +7,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from deprune.analysis import design
-from deprune.analysis.figures.style import (
-    INK,
-    MAX_PANELS,
-    QUIET,
-    condition_name,
-    marks_of,
-    name_axes,
-    new_figure,
-    offsets,
-    panels,
-    plain_log_ticks,
-    search_legend,
-    searches_of,
-    short,
-    styled,
-)
+from deprune.analysis.figures import style
+from deprune.analysis.figures.style import INK, QUIET, marks_of, name_axes, offsets, panels_of, search_legend, short
 
 MAX_ROWS = 40
+"""Conditions that are drawn, one line each."""
 
 
-@styled
+@style.styled
 def interaction(values: pd.DataFrame, label: str) -> Figure:
     """Draws a response against the calibration, one line per search: parallel lines mean no interaction.
 
@@ -36,23 +23,21 @@ def interaction(values: pd.DataFrame, label: str) -> Figure:
         label: Name and unit of the response.
     """
     marks = marks_of(values)
-    groups = list(values.groupby(design.conditions(values), observed=True))[:MAX_PANELS]
-    figure, axes = panels(len(groups), 2.3, sharey=False)
+    figure, panels = panels_of(values, design.conditions(values), 2.3)
     names = list(dict.fromkeys(values["calibration"]))
-    for ax, (key, group) in zip(axes, groups, strict=True):
+    for ax, _, group in panels:
         for i, (search, rows) in enumerate(group.groupby("search", observed=True)):
             colour, marker = marks[str(search)]
             x = np.array([names.index(c) for c in rows["calibration"]]) + 0.05 * (i - 3)
             ax.errorbar(x, rows["value"], rows["stderr"].fillna(0), color=colour, marker=marker, elinewidth=0.8)
-        ax.set_title(condition_name(key))
         ax.set_xticks(range(len(names)), [short(n, 16) for n in names], rotation=30, ha="right", fontsize=7)
         ax.margins(x=0.08)
-    name_axes(axes, "calibration", label)
+    name_axes(figure, "calibration", label)
     search_legend(figure, values)
     return figure
 
 
-@styled
+@style.styled
 def search_spread(values: pd.DataFrame, spread: pd.DataFrame, label: str) -> Figure:
     """Draws the searches of every condition on one line each (the study's Figure 3).
 
@@ -62,9 +47,9 @@ def search_spread(values: pd.DataFrame, spread: pd.DataFrame, label: str) -> Fig
         label: Name and unit of the response.
     """
     shown = spread.head(MAX_ROWS).reset_index(drop=True)
-    figure, axes = new_figure(1.3 + 0.3 * len(shown))
-    ax = axes[0, 0]
-    shifts = dict(zip(searches_of(values), offsets(len(searches_of(values)), 0.44), strict=True))
+    figure, axes = style.new_figure(1.3 + 0.3 * len(shown))
+    ax, searches = axes[0, 0], style.searches_of(values)
+    shifts = dict(zip(searches, offsets(len(searches), 0.44), strict=True))
     within, marks = design.configurations(values), marks_of(values)
     keyed = values.groupby(within, observed=True)
     for i, row in shown.iterrows():
@@ -85,7 +70,7 @@ def search_spread(values: pd.DataFrame, spread: pd.DataFrame, label: str) -> Fig
     return figure
 
 
-@styled
+@style.styled
 def quality_cost(table: pd.DataFrame, label: str, *, higher_is_better: bool) -> Figure:
     """Draws quality against cost, with the searches that nobody beats and a band of one standard error of a difference.
 
@@ -95,31 +80,29 @@ def quality_cost(table: pd.DataFrame, label: str, *, higher_is_better: bool) -> 
         higher_is_better: Whether it is.
     """
     marks = marks_of(table)
-    groups = list(table.groupby(design.configurations(table), observed=True))[:MAX_PANELS]
-    figure, axes = panels(len(groups), 2.2)
-    for ax, (key, group) in zip(axes, groups, strict=True):
+    figure, panels = panels_of(table, design.configurations(table), 2.2)
+    for ax, _, group in panels:
         front = group[group["on_front"]].sort_values("cost")
-        x, y = front["cost"].to_numpy(float), front["value"].to_numpy(float)
+        x = np.append(front["cost"].to_numpy(float), group["cost"].max())
+        y = front["value"].to_numpy(float)[[*range(len(front)), -1]]
         error = math.sqrt(2) * float(np.sqrt((group["stderr"].astype(float) ** 2).mean()))
         worse = -error if higher_is_better else error
-        ax.step([*x, group["cost"].max()], [*y, y[-1]], where="post", color=QUIET, lw=1)
+        ax.step(x, y, where="post", color=QUIET, lw=1)
         if math.isfinite(error):
-            x_band, y_band = np.append(x, group["cost"].max()), np.append(y, y[-1])
-            ax.fill_between(x_band, y_band, y_band + worse, step="post", color=QUIET, alpha=0.25, lw=0)
+            ax.fill_between(x, y, y + worse, step="post", color=QUIET, alpha=0.25, lw=0)
         for row in group.to_dict("records"):
             marks[row["search"]].draw(ax, row["cost"], row["value"], mew=1.2 if row["on_front"] else 0.4)
         if (group["cost"] > 0).all():
             ax.set_xscale("log")
-            plain_log_ticks(ax.xaxis)
-        ax.set_title(condition_name(key))
+            style.plain_log_ticks(ax.xaxis)
         ax.margins(0.12)
     cost = {"n_evals": "losses asked for", "block_calls": "block calls", "search_seconds": "seconds of search"}
-    name_axes(axes, cost[str(table["cost_unit"].iloc[0])], label)
+    name_axes(figure, cost[str(table["cost_unit"].iloc[0])], label)
     search_legend(figure, table, lw=0)
     return figure
 
 
-@styled
+@style.styled
 def optimality(gaps: pd.DataFrame) -> Figure:
     """Draws how far each search is from the best subset; a random subset is at 1 on average.
 
@@ -128,7 +111,7 @@ def optimality(gaps: pd.DataFrame) -> Figure:
     """
     marks = marks_of(gaps)
     searches = list(gaps.groupby(gaps["search"].astype(str))["gap"].mean().sort_values().index)
-    figure, axes = new_figure(1.1 + 0.28 * len(searches))
+    figure, axes = style.new_figure(1.1 + 0.28 * len(searches))
     ax = axes[0, 0]
     for i, search in enumerate(searches):
         values = np.sort(gaps.loc[gaps["search"] == search, "gap"].to_numpy(float))

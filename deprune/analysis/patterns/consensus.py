@@ -5,7 +5,7 @@ import pandas as pd
 from scipy import stats
 
 from deprune.analysis import design
-from deprune.analysis.patterns.masks import masks_of
+from deprune.analysis.patterns.masks import masks_of, with_patterns
 from deprune.analysis.read.results import Results
 from deprune.analysis.types import Array, Generator
 from deprune.analysis.variance.permute import orders_of
@@ -26,9 +26,8 @@ def consensus(results: Results) -> pd.DataFrame:
         (1 − chance), `pairs` and `draws`. In the row of the difference, `p` is the share of exchanges of whole draws
         between configurations that give a difference as large: the test of no effect of the configuration.
     """
-    runs = results.runs[~results.runs["is_dense"] & results.runs["subset"].notna()]
-    rows = []
-    within = design.conditions(runs)
+    runs = with_patterns(results)
+    rows, within = [], design.conditions(runs)
     for key, group in runs.groupby(within, observed=True):
         condition = dict(zip(within, key, strict=True))
         rows += [condition | row for row in _consensus_rows(group, masks_of(group).to_numpy())]
@@ -169,9 +168,8 @@ def dispersion(results: Results) -> pd.DataFrame:
         The condition (`model`, `budget`), `factor`, `level`, the mean symmetric difference [blocks] of two runs at
         that level, `low` and `high` (jackknife over whole draws), and the number of `distinct` patterns among `runs`.
     """
-    runs = results.runs[~results.runs["is_dense"] & results.runs["subset"].notna()]
-    rows = []
-    within = design.conditions(runs)
+    runs = with_patterns(results)
+    rows, within = [], design.conditions(runs)
     kinds = [part.name for part in design.label_parts(runs) if not part.tag]
     for key, group in runs.groupby(within, observed=True):
         for factor in (*kinds, design.SEARCH):

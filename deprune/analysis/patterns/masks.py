@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from deprune.analysis import design
 from deprune.analysis.read.results import Results
 from deprune.analysis.variance.decompose import tables
 from deprune.analysis.variance.estimators import estimate
@@ -49,6 +50,12 @@ class Patterns:
     notes: tuple[str, ...]
 
 
+def with_patterns(results: Results) -> pd.DataFrame:
+    """Returns the pruned runs whose removed blocks are known."""
+    runs = results.runs
+    return runs[~runs["is_dense"] & runs["subset"].notna()]
+
+
 def masks_of(runs: pd.DataFrame) -> pd.DataFrame:
     """Returns 0 or 1 for every run and block of one model; runs without a pattern are missing.
 
@@ -77,7 +84,11 @@ def decompose_patterns(results: Results, model: str, *, n_resamples: int = 500, 
     Raises:
         AnalysisError: The model is unknown, or the cells do not allow it.
     """
-    panel = _panel(results, model)
+    runs = results.runs[~results.runs["is_dense"]]
+    if model not in set(runs[design.MODEL]):
+        raise AnalysisError(unknown_name("model", model, runs[design.MODEL].astype(str).unique()))
+    own = runs[runs[design.MODEL] == model]
+    panel = build_panel(own, masks_of(own).rename(columns={0: "removed blocks"}))
     rng = np.random.default_rng(seed)
     point = estimate(panel)
     resampled = resample(panel, point, n_resamples, rng)
@@ -94,21 +105,11 @@ def decompose_patterns(results: Results, model: str, *, n_resamples: int = 500, 
     )
 
 
-def _panel(results: Results, model: str) -> Panel:
-    runs = results.runs[~results.runs["is_dense"]]
-    if model not in set(runs["model"]):
-        raise AnalysisError(unknown_name("model", model, runs["model"].astype(str).unique()))
-    own = runs[runs["model"] == model]
-    return build_panel(own, masks_of(own).rename(columns={0: "removed blocks"}))
-
-
 def _by_block(panel: Panel) -> pd.DataFrame:
     rows = []
     for block in range(panel.values.shape[1]):
         one = replace(panel, values=panel.values[:, block])
         point = estimate(one)
         values = quantities(one, np.append(point.terms, point.seed))
-        rows.append(
-            {"block": block, "removed": float(one.values.mean())} | {name: float(v) for name, v in values.items()}
-        )
+        rows.append({"block": block, "removed": one.values.mean(), **values})
     return pd.DataFrame(rows)

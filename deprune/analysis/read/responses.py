@@ -165,6 +165,13 @@ def response(results: Results, name: str) -> Measured:
     return Measured(**vars(chosen), values=values, dense=of_dense, diverged=diverged)
 
 
+def measured(results: Results, **responses: str) -> pd.DataFrame:
+    """Returns the pruned runs that have all of some responses, with a column for each: its name -> the response's."""
+    columns = {column: response(results, name).values for column, name in responses.items()}
+    frame = results.runs.assign(**columns)
+    return frame[~frame["is_dense"] & frame[list(columns)].notna().all(axis=1)]
+
+
 def without_diverged(results: Results, name: str) -> Results:
     """Returns the results without runs that diverged in a response, to show an analysis with and without them."""
     kept = results.runs[~response(results, name).diverged]

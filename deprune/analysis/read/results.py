@@ -20,6 +20,9 @@ from deprune.core.suggestions import unknown_name
 
 log = logging.getLogger(__name__)
 
+PERCENT = ["calib_accuracy", "calib_accuracy_dense", "accuracy", "accuracy_dense"]
+"""Columns that are shares in records and per cent in tables."""
+
 TEXTS = ("calib_config", "status", "unit", "device")
 """Columns that are categories, beside the factors whose levels are names."""
 
@@ -137,7 +140,9 @@ def _labelled(runs: pd.DataFrame, identities: Identities, failures: pd.DataFrame
     """Returns typed runs, with the labels of their settings; one name with two settings becomes two levels."""
     for name in design.names():
         runs[name] = identities.labels(design.factor(name), runs[name])
-    return typed(runs.assign(calib_config=design.configuration_labels(runs)), failures)
+    runs = typed(runs.assign(calib_config=design.configuration_labels(runs)), failures)
+    runs[PERCENT] *= 100
+    return runs
 
 
 def typed(runs: pd.DataFrame, failures: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -151,6 +156,6 @@ def typed(runs: pd.DataFrame, failures: pd.DataFrame | None = None) -> pd.DataFr
     for name in (*design.factors_of(runs), *TEXTS):
         if name in TEXTS or runs[name].dtype in (object, "str"):
             failed = failures[name].dropna().astype(str) if failures is not None and name in failures else ()
-            levels = {*runs[name].dropna(), *failed}
+            levels = {*runs[name].dropna().unique(), *failed}
             runs[name] = pd.Categorical(runs[name], design.ordered_levels(name, levels, design.ranks_of(name, runs)))
     return runs

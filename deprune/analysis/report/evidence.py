@@ -8,15 +8,15 @@ from typing import TypeVar
 import pandas as pd
 
 from deprune.analysis import design
+from deprune.analysis.adjust import holm, with_adjusted
 from deprune.analysis.patterns.consensus import consensus, dispersion
-from deprune.analysis.patterns.masks import Patterns, decompose_patterns
+from deprune.analysis.patterns.masks import Patterns, decompose_patterns, with_patterns
 from deprune.analysis.read.published import read_table
-from deprune.analysis.read.responses import response, response_names, responses_of
+from deprune.analysis.read.responses import measured, response_names, responses_of
 from deprune.analysis.read.results import Results
 from deprune.analysis.report.subject import Subject, subjects_of
 from deprune.analysis.searches.optimality import optimality_gaps
 from deprune.analysis.searches.ranks import (
-    adjusted,
     agreement_between_calibrations,
     correlations,
     mean_correlation,
@@ -81,7 +81,7 @@ class Evidence:
 def _with_holm(ratios: dict[str, Ratio]) -> pd.DataFrame:
     rows = [(name, r.log, r.low, r.high, r.p, r.verdict) for name, r in ratios.items()]
     table = pd.DataFrame(rows, columns=["contrast", "log_ratio", "low", "high", "p", "verdict"])
-    return adjusted(table, "p", "p_holm", "holm")
+    return with_adjusted(table, "p", "p_holm", holm)
 
 
 def gather(results: Results, responses: Sequence[str] | None = None, n_resamples: int = 1000) -> Evidence:
@@ -101,7 +101,7 @@ def gather(results: Results, responses: Sequence[str] | None = None, n_resamples
     subjects = tuple(
         subject for name in responses or _all_responses(results) for subject in subjects_of(results, name, n_resamples)
     )
-    models = results.runs.loc[~results.runs["is_dense"] & results.runs["subset"].notna(), design.MODEL]
+    models = with_patterns(results)[design.MODEL]
     patterns = [
         _attempt(refusals, f"patterns of {model}", lambda m=str(model): decompose_patterns(results, m))  # type: ignore[misc]
         for model in models.unique()
@@ -156,10 +156,7 @@ def _ranks(results: Results, refusals: dict[str, str]) -> tuple[pd.DataFrame, pd
             "Ranks need both an accuracy and the perplexity of a held-out corpus; add what is missing to eval."
         )
         return pd.DataFrame(), pd.DataFrame()
-    runs = results.runs.assign(
-        perplexity=response(results, LOG_PERPLEXITY).values, accuracy=response(results, ACCURACY).values
-    )
-    runs = runs[~runs["is_dense"] & runs["perplexity"].notna() & runs["accuracy"].notna()]
+    runs = measured(results, perplexity=LOG_PERPLEXITY, accuracy=ACCURACY)
     if runs.empty:
         refusals["ranks"] = "No run has both an accuracy and a perplexity, so their ranks cannot be compared."
         return pd.DataFrame(), pd.DataFrame()

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from deprune.analysis import design, figures
 from deprune.analysis.figures.outcomes import MAX_ROWS
 from deprune.analysis.figures.style import MAX_PANELS
+from deprune.analysis.patterns.masks import with_patterns
 from deprune.analysis.patterns.similarity import removal_frequency, similarity
 from deprune.analysis.report.evidence import Evidence
 from deprune.analysis.report.subject import Subject, shares_by_seeds
@@ -60,17 +61,15 @@ def make_plots(evidence: Evidence) -> Iterator[Plot]:
 
 
 def _pattern_plots(evidence: Evidence) -> Iterator[Plot]:
-    runs = evidence.results.runs
-    known = runs[~runs["is_dense"] & runs["subset"].notna()]
+    known = with_patterns(evidence.results)
     for model in known[design.MODEL].unique():
         caption = f"Blocks that each search removes from {model} at each calibration; shading is the share of runs."
         figure = figures.removal_patterns(removal_frequency(evidence.results, str(model)), str(model))
         yield Plot(f"patterns {model}", "patterns", caption, figure)
     for patterns in evidence.patterns:
         caption = f"Which blocks of {patterns.model} depend on the calibration and which on the search."
-        yield Plot(
-            f"blocks {patterns.model}", "patterns", caption, figures.block_shares(patterns.by_block, patterns.model)
-        )
+        figure = figures.block_shares(patterns.by_block, patterns.model)
+        yield Plot(f"blocks {patterns.model}", "patterns", caption, figure)
     within = design.conditions(known)
     for model, budget, *more in sorted(set(known[within].itertuples(index=False, name=None))):
         caption = (

@@ -7,7 +7,7 @@ import pandas as pd
 
 from deprune.analysis import design
 from deprune.analysis.patterns.similarity import calibration_groups
-from deprune.analysis.read.responses import INCREASE, Measured, response
+from deprune.analysis.read.responses import INCREASE, Measured, measured, response
 from deprune.analysis.read.results import Results
 from deprune.analysis.searches.cost import quality_against_cost, spread_across_searches
 from deprune.analysis.searches.gains import gains_over_oneshot
@@ -104,7 +104,7 @@ def _subject(part: Results, name: str, title: str, notes: tuple[str, ...], n_res
         decomposition=found,
         refusal=refusal,
         notes=notes,
-        values=_values(part, chosen),
+        values=_values(part, name),
         gains=gains_over_oneshot(part, name),
         spread=spread_across_searches(part, name),
         costs=_costs(part, name),
@@ -125,9 +125,8 @@ def _decompose(results: Results, chosen: Measured, n_resamples: int) -> tuple[De
     return decompose(results, name, n_resamples=n_resamples), (OVER_ITEMS.format(why),)
 
 
-def _values(results: Results, chosen: Measured) -> pd.DataFrame:
-    frame = results.runs.assign(value=chosen.values, calibration=calibration_groups(results.runs))
-    frame = frame[~frame["is_dense"] & frame["value"].notna()]
+def _values(results: Results, name: str) -> pd.DataFrame:
+    frame = measured(results, value=name).assign(calibration=calibration_groups(results.runs))
     grouped = frame.groupby([*design.configurations(frame), "calibration", design.SEARCH], observed=True)["value"]
     return grouped.agg(value="mean", stderr="sem", runs="size").reset_index()
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from deprune.analysis import design
-from deprune.analysis.read.responses import response
+from deprune.analysis.read.responses import measured, response
 from deprune.analysis.read.results import Results
 from deprune.analysis.types import Array
 
@@ -20,7 +20,7 @@ def spread_across_searches(results: Results, name: str) -> pd.DataFrame:
         `mean`, `low`, `high`, `variance` (population, as in the study's Figure 3), `sample_variance`, and
         `variance_without_noise`: the sample variance minus what seeds add to means (missing for one seed).
     """
-    frame = _measured(results, name)
+    frame = measured(results, value=name)
     rows, within = [], design.configurations(frame)
     for key, group in frame.groupby(within, observed=True):
         by_search = group.groupby("search", observed=True)["value"]
@@ -54,7 +54,7 @@ def quality_against_cost(results: Results, name: str, cost: str = "n_evals") -> 
         One row per model, budget, calibration configuration and search: `value` with its standard error over
         seeds, `cost`, and `on_front`: no other search there is as cheap and as good and better in one of the two.
     """
-    frame = _measured(results, name).dropna(subset=[cost])
+    frame = measured(results, value=name).dropna(subset=[cost])
     within = design.configurations(frame)
     by_search = frame.groupby([*within, design.SEARCH], observed=True)
     table = by_search.agg(value=("value", "mean"), stderr=("value", "sem"), cost=(cost, "mean"), runs=("value", "size"))
@@ -71,8 +71,3 @@ def on_front(first: Array, second: Array) -> Array:
     no_worse = (first <= first[:, None]) & (second <= second[:, None])
     better = (first < first[:, None]) | (second < second[:, None])
     return np.asarray(~(no_worse & better).any(axis=1))
-
-
-def _measured(results: Results, name: str) -> pd.DataFrame:
-    frame = results.runs.assign(value=response(results, name).values)
-    return frame[~frame["is_dense"] & frame["value"].notna()]

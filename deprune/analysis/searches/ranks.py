@@ -8,10 +8,10 @@ from functools import cache
 import numpy as np
 import pandas as pd
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 from deprune.analysis import design
-from deprune.analysis.read.responses import response
+from deprune.analysis.adjust import benjamini_hochberg, holm, with_adjusted
+from deprune.analysis.read.responses import measured
 from deprune.analysis.read.results import Results
 from deprune.analysis.types import Array
 from deprune.record.schema import ACCURACY, LOG_PERPLEXITY
@@ -102,7 +102,7 @@ def perplexity_against_accuracy(
             of_ranked = group[group[design.SEARCH].isin(ranked.index)]
             row[f"variance_{name}"], row[f"noise_{name}"] = variance_and_noise(of_ranked, column)
         rows.append(row)
-    return adjusted(pd.DataFrame(rows), "p_spearman", "p_holm", "holm")
+    return with_adjusted(pd.DataFrame(rows), "p_spearman", "p_holm", holm)
 
 
 def variance_and_noise(runs: pd.DataFrame, response: str) -> tuple[float, float]:
@@ -149,9 +149,7 @@ def _conditions(
     results: Results, perplexity: str, accuracy: str
 ) -> Iterator[tuple[dict[str, Hashable], pd.DataFrame, pd.DataFrame]]:
     """Yields a condition, its runs, and their means by search with whether another found the same subsets."""
-    lower, higher = response(results, perplexity).values, response(results, accuracy).values
-    frame = results.runs.assign(lower=lower, higher=higher)
-    frame = frame[~frame["is_dense"] & frame["lower"].notna() & frame["higher"].notna()]
+    frame = measured(results, lower=perplexity, higher=accuracy)
     within = design.configurations(frame)
     for key, group in frame.groupby(within, observed=True):
         means = group.groupby(design.SEARCH, observed=True).agg(
@@ -168,17 +166,6 @@ def mean_rank_correlation(results: Results) -> tuple[float, float]:
     """Returns `mean_correlation` of perplexity and accuracy over conditions, equal subsets counting once."""
     conditions = (means[~means["is_copy"]] for *_, means in _conditions(results, LOG_PERPLEXITY, ACCURACY))
     return mean_correlation([(m["lower"].tolist(), (-m["higher"]).tolist()) for m in conditions if len(m) > 2])
-
-
-def adjusted(table: pd.DataFrame, p: str, name: str, method: str) -> pd.DataFrame:
-    """Returns a table with p values adjusted for their number; statsmodels names the methods."""
-    if p not in table:  # a table without rows may lack columns too
-        return table
-    tested = table[p].notna()
-    table[name] = math.nan
-    if tested.any():
-        table.loc[tested, name] = multipletests(table.loc[tested, p], method=method)[1]
-    return table
 
 
 def mean_correlation(pairs: Sequence[tuple[Sequence[float], Sequence[float]]], seed: int = 0) -> tuple[float, float]:
@@ -213,11 +200,8 @@ def agreement_between_calibrations(results: Results, name: str) -> pd.DataFrame:
         The condition (`model`, `budget`), `first`, `second`, number of `searches` in both, `spearman`, its exact `p`,
         and `p_adjusted` (Benjamini-Hochberg over the table).
     """
-    values = response(results, name).values
-    frame = results.runs.assign(value=values)
-    frame = frame[~frame["is_dense"] & frame["value"].notna()]
-    rows = []
-    within = design.conditions(frame)
+    frame = measured(results, value=name)
+    rows, within = [], design.conditions(frame)
     for key, group in frame.groupby(within, observed=True):
         wide = group.groupby([design.SEARCH, design.CONFIGURATION], observed=True)["value"].mean().unstack()
         for first, second in itertools.combinations(wide.columns, 2):
@@ -225,4 +209,4 @@ def agreement_between_calibrations(results: Results, name: str) -> pd.DataFrame:
             rho, p = rank_correlation(both[first].tolist(), both[second].tolist())
             rows.append((*key, first, second, len(both), rho, p))
     table = pd.DataFrame(rows, columns=[*within, "first", "second", "searches", "spearman", "p"])
-    return adjusted(table, "p", "p_adjusted", "fdr_bh")
+    return with_adjusted(table, "p", "p_adjusted", benjamini_hochberg)

@@ -5,8 +5,8 @@ import pandas as pd
 import statsmodels.formula.api as smf
 from scipy import stats
 from statsmodels.stats.anova import anova_lm
-from statsmodels.stats.multitest import multipletests
 
+from deprune.analysis.adjust import benjamini_hochberg, with_adjusted
 from deprune.analysis.types import Array
 from deprune.analysis.variance.estimators import mixed_model
 from deprune.analysis.variance.factor_grid import name_of_term
@@ -56,10 +56,7 @@ def classical_table(panel: Panel, order: int = 2) -> pd.DataFrame:
                 "partial_omega2": df * (f - 1) / (df * (f - 1) + n), "omega2_low": low, "omega2_high": high
             }
         )  # fmt: skip
-    table = pd.DataFrame(rows)
-    finite = table["p"].notna()
-    table.loc[finite, "p_adjusted"] = multipletests(table.loc[finite, "p"], method="fdr_bh")[1]
-    return table.assign(
+    return with_adjusted(pd.DataFrame(rows), "p", "p_adjusted", benjamini_hochberg).assign(
         bias="eta2 and partial_eta2 biased upwards; partial_eta2 not comparable between terms"
         + ("" if own else "; p and omega2 take runs for independent")
     )

@@ -1,4 +1,4 @@
-"""Three estimators of functional-ANOVA components; each says in words what it is.
+"""Two estimators of functional-ANOVA components; each says in words what it is.
 
 Notation: y are the cells of a full grid, b their orthonormal coefficients (`deprune.analysis.variance.factor_grid`),
 and the component of a term is the sum of its b². Noise in b adds its variance to b²; the
@@ -19,7 +19,6 @@ from deprune.analysis.variance.reml import MixedModel
 from deprune.core.errors import AnalysisError
 
 CROSS_REPLICATE = "cross-replicate"
-PLAIN = "plain sums of squares"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,26 +139,6 @@ def residuals(panel: Panel) -> Array:
     deviations = (cube - cube.mean(axis=-2, keepdims=True)) * np.sqrt(r / (r - 1))
     flat: Array = deviations.reshape(*cube.shape[:-2], -1)
     return flat
-
-
-def plain(panel: Panel) -> Estimate:
-    """Squared coefficients of the cells' means: SS / N of the classical table.
-
-    Raises:
-        AnalysisError: A cell has no run.
-    """
-    if not panel.is_complete:
-        raise AnalysisError(
-            f"{panel.n_cells_missing} cells have no run of some seed, so sums of squares do not add up."
-        )
-    cube = panel.cube()
-    b = panel.grid.coefficients(cube.mean(axis=-2)).reshape(-1, panel.grid.n_cells)
-    seed = float(seed_variance(cube).sum()) if panel.n_seeds > 1 else 0.0
-    return Estimate(
-        grid=panel.grid, estimator=PLAIN, products=b.T @ b, seed=seed, order=len(panel.grid.factors),
-        degrees=max(panel.n_draws - panel.n_draws // panel.n_seeds, 1),
-        bias="biased upwards: the noise of the seeds is in every component",
-    )  # fmt: skip
 
 
 def fit_then_decompose(panel: Panel, order: int | None = None) -> Estimate:
