@@ -112,14 +112,12 @@ def _codes(columns: list[Array], n: int) -> Array:
     """Returns one number for each combination of levels."""
     if not columns:
         return np.zeros(n, dtype=int)
-    codes: Array = np.unique(np.column_stack(columns), axis=0, return_inverse=True)[1].ravel()
-    return codes
+    return np.asarray(np.unique(np.column_stack(columns), axis=0, return_inverse=True)[1].ravel())
 
 
 def _same(column: pd.Series) -> Array:
     codes = pd.factorize(column, use_na_sentinel=False)[0]
-    same: Array = codes[:, None] == codes
-    return same
+    return np.asarray(codes[:, None] == codes)
 
 
 def _jackknife(values: Array, parts: list[tuple[Array, float]], draws: Array) -> tuple[float, float, float]:

@@ -12,9 +12,9 @@ import pandas as pd
 
 from deprune.analysis import design
 from deprune.analysis.read.results import Results
-from deprune.analysis.variance.decompose import tables
+from deprune.analysis.variance.decompose import Decomposed, tables
 from deprune.analysis.variance.estimators import estimate
-from deprune.analysis.variance.headline import Ratio, quantities
+from deprune.analysis.variance.headline import quantities
 from deprune.analysis.variance.intervals import resample
 from deprune.analysis.variance.panel import Panel, build_panel
 from deprune.core.errors import AnalysisError
@@ -22,32 +22,20 @@ from deprune.core.suggestions import unknown_name
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patterns:
+class Patterns(Decomposed):
     """The decomposition of one model's removal patterns.
+
+    Variances are sums over blocks of the variance of being removed, so half the mean symmetric difference of two runs
+    taken at random. In place of `switch_rms`, `factors` has `switch_difference`, the mean symmetric difference [blocks]
+    when that factor alone moves to another level. The tests are PERMANOVA.
 
     Attributes:
         model: The model.
-        headline: As of `Decomposition`; variances are sums over blocks of the variance of being
-            removed, so half the mean symmetric difference of two runs taken at random.
-        ratio: log(V_C / V_S) and the verdict.
-        tests: Permutation p values of no effect on the patterns (PERMANOVA), permuting whole draws.
-        components: One row per term.
-        factors: Shares by factor; `switch_difference` is the mean symmetric difference [blocks] when that
-            factor alone moves to another level.
         by_block: One row per block: `removed` share of runs, and the headline variances of that block alone.
-        panel: The runs, their grid and their patterns.
-        notes: Sentences that belong under every table.
     """
 
     model: str
-    headline: pd.DataFrame
-    ratio: Ratio
-    tests: pd.DataFrame
-    components: pd.DataFrame
-    factors: pd.DataFrame
     by_block: pd.DataFrame
-    panel: Panel
-    notes: tuple[str, ...]
 
 
 def with_patterns(results: Results) -> pd.DataFrame:

@@ -10,7 +10,6 @@ import os
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -46,26 +45,20 @@ def pack(results_dir: Path, file: Path) -> int:
     records = sorted(ResultStore(results_dir).records(), key=lambda record: record.run_id)
     if not records:
         raise DataError(f"There are no runs in {results_dir}; give the results_dir of a sweep.")
-    rows = [
-        columns_of(record) | {RECORD: json.dumps(asdict(record)), ANSWERS: _answers(results_dir, record)}
-        for record in records
-    ]
+    whole = (
+        (record, {RECORD: json.dumps(asdict(record)), ANSWERS: _answers(results_dir, record)}) for record in records
+    )
+    table = pa.Table.from_pylist([columns_of(record) | texts for record, texts in whole])
     unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+    packing = {"compression": "zstd", "compression_level": 19, "dictionary_pagesize_limit": DICTIONARY_BYTES}
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(
-            pa.Table.from_pylist(rows),
-            unfinished,
-            compression="zstd",
-            compression_level=19,
-            dictionary_pagesize_limit=DICTIONARY_BYTES,
-        )
+        pq.write_table(pa.Table.from_pylist(rows), unfinished, **packing)
         unfinished.replace(file)
     except OSError as error:
         unfinished.unlink(missing_ok=True)
-        raise DataError(
-            f"The archive {file} cannot be written: {error.strerror or error}; give another file."
-        ) from error
+        why = f"The archive {file} cannot be written: {error.strerror or error}; give another file."
+        raise DataError(why) from error
     return len(records)
 
 
@@ -83,9 +76,8 @@ def unpack(file: Path, results_dir: Path) -> None:
             if answers is not None:
                 _write(answers_path(results_dir, record["provenance"]["stores"]["downstream"]), answers)
     except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{file} is not an archive of records ({error}); give a results folder, or another file."
-        ) from error
+        why = f"{file} is not an archive of records ({error}); give a results folder, or another file."
+        raise DataError(why) from error
 
 
 def folder_of(results: Path) -> Path:

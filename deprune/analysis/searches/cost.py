@@ -26,19 +26,10 @@ def spread_across_searches(results: Results, name: str) -> pd.DataFrame:
         by_search = group.groupby("search", observed=True)["value"]
         means, noise = by_search.mean(), (by_search.var(ddof=1) / by_search.size()).mean()
         sample_variance = float(means.var(ddof=1)) if len(means) > 1 else np.nan
-        rows.append(
-            dict(zip(within, key, strict=True))
-            | {
-                "searches": len(means),
-                "distinct": group["subset"].nunique(),
-                "mean": float(means.mean()),
-                "low": float(means.min()),
-                "high": float(means.max()),
-                "variance": float(means.var(ddof=0)),
-                "sample_variance": sample_variance,
-                "variance_without_noise": sample_variance - float(noise),
-            }
-        )
+        row = dict(zip(within, key, strict=True)) | {"searches": len(means), "distinct": group["subset"].nunique()}
+        row |= {"mean": means.mean(), "low": means.min(), "high": means.max(), "variance": means.var(ddof=0)}
+        corrected = sample_variance - noise
+        rows.append(row | {"sample_variance": sample_variance, "variance_without_noise": corrected})
     return pd.DataFrame(rows)
 
 

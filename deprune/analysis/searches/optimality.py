@@ -93,13 +93,8 @@ def _losses(store: EvaluationStore, samples: str, budget: int) -> Losses:
 def gaps_by_search(gaps: pd.DataFrame) -> pd.DataFrame:
     """Returns, for each search, the number of runs, how many are optimal, and mean, median and largest gap."""
     grouped = gaps.assign(optimal=gaps.gap == 0).groupby("search")
-    table = pd.DataFrame(
-        {
-            "runs": grouped.size(),
-            "optimal": grouped["optimal"].mean(),
-            "mean": grouped["gap"].mean(),
-            "median": grouped["gap"].median(),
-            "largest": grouped["gap"].max(),
-        }
-    )
+    table = grouped.agg(
+        runs=("gap", "size"), optimal=("optimal", "mean"), mean=("gap", "mean"), median=("gap", "median"),
+        largest=("gap", "max"),
+    )  # fmt: skip
     return table.sort_values(["mean", "largest"])

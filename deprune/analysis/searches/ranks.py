@@ -64,10 +64,8 @@ def _embed(ranks: Array, kind: str) -> Array:
     """Returns vectors whose cosine is the rank correlation."""
     if kind == "kendall":
         first, second = np.triu_indices(ranks.shape[-1], 1)
-        signs: Array = np.sign(ranks[..., first] - ranks[..., second])
-        return signs
-    centred: Array = ranks - ranks.mean(axis=-1, keepdims=True)
-    return centred
+        return np.asarray(np.sign(ranks[..., first] - ranks[..., second]))
+    return np.asarray(ranks - ranks.mean(axis=-1, keepdims=True))
 
 
 def _cosine(one: Array, others: Array) -> tuple[float, Array]:

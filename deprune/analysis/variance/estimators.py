@@ -107,8 +107,7 @@ def cross_terms(grid: Grid, cube: Array) -> Array:
 
 def seed_variance(cube: Array) -> Array:
     """Returns the mean variance over replicates of a cell: `(..., r, n_cells)` -> `(...)`."""
-    variance: Array = cube.var(axis=-2, ddof=1).mean(axis=-1)
-    return variance
+    return np.asarray(cube.var(axis=-2, ddof=1).mean(axis=-1))
 
 
 def _variance_within_draws(panel: Panel) -> float:
@@ -137,8 +136,7 @@ def residuals(panel: Panel) -> Array:
     """Returns deviations from the cells' means, scaled to the variance of the noise: `(..., n_seeds · n_cells)`."""
     cube, r = panel.cube(), panel.n_seeds
     deviations = (cube - cube.mean(axis=-2, keepdims=True)) * np.sqrt(r / (r - 1))
-    flat: Array = deviations.reshape(*cube.shape[:-2], -1)
-    return flat
+    return np.asarray(deviations.reshape(*cube.shape[:-2], -1))
 
 
 def fit_then_decompose(panel: Panel, order: int | None = None) -> Estimate:

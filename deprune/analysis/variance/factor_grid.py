@@ -83,13 +83,11 @@ class Grid:
 
     def by_term(self, values: Array) -> Array:
         """Sums a value per coefficient `(..., n_cells)` over each term: `(..., n_terms)`."""
-        sums: Array = values @ self._membership
-        return sums
+        return np.asarray(values @ self._membership)
 
     @cached_property
     def _membership(self) -> Array:
-        membership: Array = (self.term_of[:, None] == np.arange(len(self.terms))).astype(float)
-        return membership
+        return np.asarray((self.term_of[:, None] == np.arange(len(self.terms))).astype(float))
 
     def touching(self, factors: Iterable[str], without: Iterable[str] = ()) -> Array:
         """Returns which terms contain one of `factors` and none of `without`, `(n_terms,)`."""

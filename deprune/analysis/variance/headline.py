@@ -117,8 +117,7 @@ def _share(name: str, stacked: Array, degrees: int) -> dict[str, float]:
 
 def _divide(part: Array, whole: Array) -> Array:
     shape = np.broadcast_shapes(part.shape, whole.shape)
-    quotient: Array = np.divide(part, whole, out=np.zeros(shape), where=whole > 0)
-    return quotient
+    return np.asarray(np.divide(part, whole, out=np.zeros(shape), where=whole > 0))
 
 
 def _sd(variance: float) -> float:

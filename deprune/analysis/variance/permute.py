@@ -57,8 +57,7 @@ def permutation_p(panel: Panel, effect: str, n: int, rng: Generator) -> float:
 def _sum_of_squares(panel: Panel, flat: Array, chosen: Array) -> Array:
     cubes = flat.reshape(*flat.shape[:-1], panel.n_seeds, panel.grid.n_cells)
     squares = (panel.grid.coefficients(cubes.mean(axis=-2))[..., chosen] ** 2).sum(axis=-1)
-    total: Array = squares.reshape(-1, squares.shape[-1]).sum(axis=0)
-    return total
+    return np.asarray(squares.reshape(-1, squares.shape[-1]).sum(axis=0))
 
 
 def _draws_differ(panel: Panel) -> bool:

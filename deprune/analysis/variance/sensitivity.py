@@ -1,7 +1,7 @@
 """The headline under other readings of the same runs: does the answer hang on a choice of scale?"""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pandas as pd
 
@@ -27,31 +27,23 @@ def sensitivity(results: Results, reported: Decomposition, n_resamples: int = 10
         `remark` where a reading cannot be had. The first row is what was reported; empty where there is no other.
     """
     rows = [_row("as reported", reported)]
-    for reading, compute in _readings(results, reported, n_resamples):
+    for reading, runs, name in _readings(results, reported):
         try:
-            rows.append(_row(reading, compute()))
+            rows.append(_row(reading, decompose(runs, name, n_resamples=n_resamples)))
         except DepruneError as error:
             rows.append({"reading": reading, "remark": str(error)})
     return pd.DataFrame(rows) if len(rows) > 1 else pd.DataFrame()
 
 
-def _readings(
-    results: Results, reported: Decomposition, n_resamples: int
-) -> Iterator[tuple[str, Callable[[], Decomposition]]]:
-    chosen = reported.response
-    name = chosen.name
+def _readings(results: Results, reported: Decomposition) -> Iterator[tuple[str, Results, str]]:
+    """Yields a reading, its runs, and the name of its response."""
+    chosen, name = reported.response, reported.response.name
     if chosen.is_share and chosen.task is None:
-        yield (
-            f"logit of {name}, chance level not taken off",
-            lambda: decompose(results, LOGIT + name, n_resamples=n_resamples),
-        )
+        yield f"logit of {name}, chance level not taken off", results, LOGIT + name
     if reported.estimator.endswith(ITEMS_SUBTRACTED):
-        yield "on these very items", lambda: decompose(results, name, n_resamples=n_resamples)
+        yield "on these very items", results, name
     if chosen.diverged[reported.panel.rows.index].any():
-        yield (
-            "without diverged runs",
-            lambda: decompose(without_diverged(results, name), name, n_resamples=n_resamples),
-        )
+        yield "without diverged runs", without_diverged(results, name), name
 
 
 def _row(reading: str, found: Decomposition) -> dict[str, object]:
