@@ -10,6 +10,7 @@ import os
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -45,10 +46,7 @@ def pack(results_dir: Path, file: Path) -> int:
     records = sorted(ResultStore(results_dir).records(), key=lambda record: record.run_id)
     if not records:
         raise DataError(f"There are no runs in {results_dir}; give the results_dir of a sweep.")
-    whole = (
-        (record, {RECORD: json.dumps(asdict(record)), ANSWERS: _answers(results_dir, record)}) for record in records
-    )
-    table = pa.Table.from_pylist([columns_of(record) | texts for record, texts in whole])
+    rows = [columns_of(r) | {RECORD: json.dumps(asdict(r)), ANSWERS: _answers(results_dir, r)} for r in records]
     unfinished = file.with_name(f".{file.name}.{os.getpid()}")
     packing = {"compression": "zstd", "compression_level": 19, "dictionary_pagesize_limit": DICTIONARY_BYTES}
     try:
