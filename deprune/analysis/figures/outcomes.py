@@ -10,8 +10,7 @@ from deprune.analysis import design
 from deprune.analysis.figures import style
 from deprune.analysis.figures.style import INK, QUIET, marks_of, name_axes, offsets, panels_of, search_legend, short
 
-MAX_ROWS = 40
-"""Conditions that are drawn, one line each."""
+MAX_ROWS = 40  # conditions that are drawn, one line each
 
 
 @style.styled

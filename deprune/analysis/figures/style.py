@@ -25,8 +25,7 @@ from deprune.analysis.types import Array
 CALIBRATION, SEARCH, BOTH, SEED, CONDITION = "#0072B2", "#E69F00", "#CC79A7", "#FFFFFF", "#D9D9D9"
 INK, QUIET = "#222222", "#8A8A8A"
 
-WIDTH = 7.2
-"""Width of a figure [inch]: two columns of a paper."""
+WIDTH = 7.2  # width of a figure [inch]: two columns of a paper
 
 MAX_PANELS = 12
 MAX_LABEL = 34

@@ -55,10 +55,9 @@ def _consensus_rows(runs: pd.DataFrame, masks: Array) -> list[dict[str, object]]
     for kind, pairs in kinds.items():
         if pairs.any():
             value, low, high = _jackknife(jaccard, [(pairs, 1.0)], draws)
-            corrected = (value - chance["chance"]) / (1 - chance["chance"]) if chance["chance"] < 1 else np.nan
-            counts = {"pairs": int(pairs.sum()), "draws": len(np.unique(draws))}
             row = {"kind": kind, "jaccard": value, "low": max(low, 0.0), "high": min(high, 1.0), **chance}
-            rows.append(row | {"corrected": corrected} | counts)
+            row["corrected"] = (value - chance["chance"]) / (1 - chance["chance"]) if chance["chance"] < 1 else np.nan
+            rows.append(row | {"pairs": int(pairs.sum()), "draws": len(np.unique(draws))})
     if len(rows) > 1 and rows[1]["kind"] == "within search":
         signed = [(kinds["within calibration"], 1.0), (kinds["within search"], -1.0)]
         value, low, high = _jackknife(jaccard, signed, draws)
@@ -71,16 +70,8 @@ def _exchange_p(jaccard: Array, runs: pd.DataFrame, draws: Array, rng: Generator
     """Returns the p value of a difference as large when whole draws change places between configurations.
 
     Pairs of one draw stay what they are, so the difference is as large as pairs of one search and of different
-    configurations are unlike. What varies inside a draw, such as the objective, goes with it.
-
-    Args:
-        jaccard: `(n_runs, n_runs)`.
-        runs: Runs of one condition.
-        draws: Draw of each run.
-        rng: Source of the exchanges.
-
-    Returns:
-        p; NaN where no draws of different configurations can be exchanged.
+    configurations are unlike. What varies inside a draw, such as the objective, goes with it. NaN where no draws of
+    different configurations can be exchanged.
     """
     calibration = design.factors_of(runs, design.Role.CALIBRATION)
     levels = {f: pd.factorize(runs[f], use_na_sentinel=False)[0] for f in calibration}

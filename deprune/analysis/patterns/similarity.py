@@ -10,8 +10,7 @@ from deprune.analysis.patterns.consensus import chance_jaccard
 from deprune.analysis.patterns.masks import masks_of, with_patterns
 from deprune.analysis.read.results import Results
 
-MAX_GROUPS = 6
-"""More calibration configurations than this are shown by objective and corpus, the rest averaged."""
+MAX_GROUPS = 6  # more calibration configurations than this are shown by objective and corpus, the rest averaged
 
 
 def calibration_groups(runs: pd.DataFrame) -> pd.Series:
@@ -42,11 +41,7 @@ def removal_frequency(results: Results, model: str) -> pd.DataFrame:
 
 
 def similarity(results: Results, at: Mapping[str, object]) -> pd.DataFrame:
-    """Returns the mean chance-corrected Jaccard similarity of the patterns of every two (calibration, search).
-
-    Args:
-        results: The runs.
-        at: The condition: a model, a budget, and what else is held fixed.
+    """Returns the mean chance-corrected Jaccard similarity, at a condition, of the patterns of every two kinds of run.
 
     A run is never compared with itself, so that the diagonal is what another seed changes: the ceiling.
 

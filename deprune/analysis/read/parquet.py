@@ -33,8 +33,7 @@ JSON_FIELDS = ("identity", "trace", "efficiency", "warnings", "stores", "measure
 ANSWERS = "downstream"
 """The column with the file of scores of a run's pruned model, which runs with the same subset share."""
 
-DICTIONARY_BYTES = 1 << 26
-"""Size up to which a column's repeated values are stored once."""
+DICTIONARY_BYTES = 1 << 26  # size up to which a column's repeated values are stored once
 
 
 def pack(results_dir: Path, file: Path) -> int:

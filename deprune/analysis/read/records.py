@@ -25,17 +25,14 @@ TEXTS = (
     "run_id", "model", "subset_hash", "scorer", "task", "metric", "response", "unit", "item_set", "version",
 )  # fmt: skip
 
-CHUNK = 2000
-"""Records that are turned into columns at once: millions of scores as objects would need gigabytes."""
+CHUNK = 2000  # records that are turned into columns at once: millions of scores as objects would need gigabytes
 
-PARALLEL_FROM = 5 * CHUNK
-"""Number of records from which on starting processes is worth it."""
+PARALLEL_FROM = 5 * CHUNK  # number of records from which on starting processes is worth it
 
 DUPLICATE = "duplicate"
 EXCLUDED = ("damaged", "other schema", DUPLICATE, "not done")
 
-PART = "identity:"
-"""Before the columns of the parts of the identity, which `load` takes out again."""
+PART = "identity:"  # before the columns of the parts of the identity, which `load` takes out again
 
 _score_of = operator.attrgetter(*SCORE_FIELDS)
 

@@ -13,14 +13,11 @@ from deprune.core.errors import AnalysisError
 from deprune.core.suggestions import unknown_name
 from deprune.record.schema import ACCURACY, LOG_PERPLEXITY, NATS_PER_TOKEN, SHARE
 
-INCREASE = "calibration loss increase"
-"""The one response that is not made from scores."""
+INCREASE = "calibration loss increase"  # the one response that is not made from scores
 
-LOGIT = "logit "
-"""Before the name of a response that is a share of items: the same on the logit scale."""
+LOGIT = "logit "  # before the name of a response that is a share of items: the same on the logit scale
 
-FIRST = (ACCURACY, LOG_PERPLEXITY)
-"""Kinds that come before others."""
+FIRST = (ACCURACY, LOG_PERPLEXITY)  # kinds that come before others
 
 UNITS = {SHARE: ("percentage points", 100.0), NATS_PER_TOKEN: ("nats per token", 1.0)}
 """Unit of rows -> the unit that is shown, and what a value is multiplied with; others are shown as they are."""

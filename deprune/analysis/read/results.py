@@ -123,9 +123,8 @@ def load(results_dir: Path | str, sweep: str | None = None, where: Mapping[str, 
         why = ", ".join(f"{n} {reason}" for reason, n in counts.items() if n) or "there are no records"
         raise DataError(f"No run in {folder} can be analysed ({why}); give the results_dir of a finished sweep.")
     runs = runs.set_index("run_id")
-    parts = [column for column in runs.columns if column.startswith(PART)]
-    texts = runs[parts].astype("category").rename(columns=lambda column: column.removeprefix(PART))
-    identities = Identities(texts)
+    parts = runs.filter(regex=f"^{PART}")
+    identities = Identities(parts.astype("category").rename(columns=lambda column: column.removeprefix(PART)))
     results = Results(
         runs=_labelled(runs.drop(columns=parts), identities, failures), scores=scores, failures=failures,
         excluded=counts, left_out=left_out, folder=folder, identities=identities,
@@ -146,12 +145,7 @@ def _labelled(runs: pd.DataFrame, identities: Identities, failures: pd.DataFrame
 
 
 def typed(runs: pd.DataFrame, failures: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Returns runs with typed columns, and texts as categories in the order of tables.
-
-    Args:
-        runs: The runs.
-        failures: Jobs whose levels are declared too.
-    """
+    """Returns runs with typed columns, and texts as categories in the order of tables, with the levels of failures."""
     runs = runs.astype({name: dtype for name, dtype in DTYPES.items() if name in runs})
     for name in (*design.factors_of(runs), *TEXTS):
         if name in TEXTS or runs[name].dtype in (object, "str"):

@@ -27,11 +27,9 @@ SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
 TOO_FEW_DRAWS = "There are fewer than three draws, so there is no interval"
 
 ALPHA = 0.05
-NEGLIGIBLE = 0.1
-"""A share of variance whose whole interval is below this is too small to matter."""
+NEGLIGIBLE = 0.1  # a share of variance whose whole interval is below this is too small to matter
 
-LITTLE = 0.1
-"""A gain is little when it wins back less than this share of what one-shot lost against the dense model."""
+LITTLE = 0.1  # a gain is little when it wins back less than this share of what one-shot lost against the dense model
 
 ALIKE = 0.5
 """Patterns are similar when their chance-corrected similarity, and ranks agree when their correlation, is above this:

@@ -104,18 +104,11 @@ def gather(results: Results, responses: Sequence[str] | None = None, n_resamples
     compared = partial(agreement_between_calibrations, first.results, first.response.name)
     agreement = _attempt(refusals, "agreement between calibrations", compared)
     return Evidence(
-        results=results,
-        subjects=subjects,
-        patterns=tuple(p for p in patterns if p is not None),
-        consensus=_consensus(results),
-        dispersion=dispersion(results),
-        ranks=ranks,
-        rank_pairs=pairs,
+        results=results, subjects=subjects, patterns=tuple(p for p in patterns if p is not None),
+        consensus=_consensus(results), dispersion=dispersion(results), ranks=ranks, rank_pairs=pairs,
         mean_rank_p=math.nan if ranks.empty else searches_ranked.mean_rank_correlation(results)[1],
-        agreement=pd.DataFrame() if agreement is None else agreement,
-        gaps=_gaps(results, refusals),
-        refusals=refusals,
-    )
+        agreement=pd.DataFrame() if agreement is None else agreement, gaps=_gaps(results, refusals), refusals=refusals,
+    )  # fmt: skip
 
 
 def _all_responses(results: Results) -> list[str]:

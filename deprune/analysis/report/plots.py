@@ -48,10 +48,8 @@ def make_plots(evidence: Evidence) -> Iterator[Plot]:
         yield Plot("gaps", "search", caption, figures.optimality(gaps))
     yield from _variance_plots(evidence, subjects)
     if len(evidence.ranks):
-        caption = (
-            "Rank of each search by perplexity and by accuracy, 1 being best; on the dashed line the two agree. Equal "
-            "subsets count once in the correlation, whose p value is exact."
-        )
+        caption = "Rank of each search by perplexity and by accuracy, 1 being best; on the dashed line the two agree. "
+        caption += "Equal subsets count once in the correlation, whose p value is exact."
         caption += _first_of(evidence.ranks, MAX_PANELS)
         yield Plot("ranks", "ranks", caption, figures.rank_agreement(evidence.rank_pairs, evidence.ranks))
     if "perplexity" in evidence.rank_pairs:
@@ -90,10 +88,8 @@ def _search_plots(subject: Subject) -> Iterator[Plot]:
         figure = figures.search_spread(subject.values, subject.spread, subject.label)
         yield Plot(f"spread {subject.title}", "search", caption, figure)
     if len(subject.costs) and subject.costs["cost"].nunique() > 1:
-        caption = (
-            f"Cost of the search and {subject.title}. Line: what no search beats; band: one standard error of a "
-            "difference."
-        )
+        caption = f"Cost of the search and {subject.title}. Line: what no search beats; band: one standard error of a "
+        caption += "difference."
         higher = subject.response.higher_is_better
         figure = figures.quality_cost(subject.costs, subject.label, higher_is_better=higher)
         n_panels = subject.costs[design.configurations(subject.costs)].drop_duplicates()
@@ -116,10 +112,10 @@ def _variance_plots(evidence: Evidence, subjects: list[Subject]) -> Iterator[Plo
             within = design.conditions(subject.values)
             values = subject.values.groupby([*within, "calibration", design.SEARCH], observed=True)
             means = values.agg(value=("value", "mean"), stderr=("stderr", "mean")).reset_index()
-            caption = (
-                f"How {subject.title} depends on the calibration, one line per search; parallel lines: no interaction."
-            )
-            yield Plot(f"interaction {subject.title}", "variance", caption, figures.interaction(means, subject.label))
+            figure = figures.interaction(means, subject.label)
+            caption = f"How {subject.title} depends on the calibration, one line per search; "
+            caption += "parallel lines: no interaction."
+            yield Plot(f"interaction {subject.title}", "variance", caption, figure)
     by_seeds = [table for s in subjects if s.decomposition and len(table := shares_by_seeds(s))]
     if by_seeds:
         caption = "Shares within condition from the first calibration seeds only: have they settled?"

@@ -62,9 +62,8 @@ def write_report(evidence: Evidence, out: Path) -> Path:
         out.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     except OSError as error:
-        raise RecordError(
-            f"{out} cannot be written: {error.strerror}; choose another folder with out=<folder>."
-        ) from error
+        why = f"{out} cannot be written: {error.strerror}; choose another folder with out=<folder>."
+        raise RecordError(why) from error
     try:
         _write_parts(evidence, draft)
         out.mkdir(exist_ok=True)
@@ -85,7 +84,7 @@ def _write_parts(evidence: Evidence, folder: Path) -> None:
     for table in tables:
         _write_table(table, folder / "tables")
     plots = [(plot, _write_plot(plot, folder / "figures")) for plot in make_plots(evidence)]
-    checks, script = check_published(), _template_text("sort.js")
+    checks, script = check_published(), (Path(__file__).parent / "templates" / "sort.js").read_text(encoding="utf-8")
     page = _environment().get_template("report.html.j2").render(
         evidence=evidence,
         source=PUBLISHED if evidence.results.folder is None else "records of your own sweeps",
@@ -105,9 +104,8 @@ def _write_parts(evidence: Evidence, folder: Path) -> None:
 
 def _write_table(table: Table, folder: Path) -> None:
     table.frame.to_csv(folder / f"{table.name}.csv", index=False)
-    latex = table.frame.to_latex(
-        index=False, escape=True, float_format="%.4g", na_rep="--", longtable=len(table.frame) > 40
-    )
+    is_long = len(table.frame) > 40
+    latex = table.frame.to_latex(index=False, escape=True, float_format="%.4g", na_rep="--", longtable=is_long)
     (folder / f"{table.name}.tex").write_text(latex, encoding="utf-8")
 
 
@@ -138,11 +136,6 @@ def _environment() -> jinja2.Environment:
     )  # fmt: skip
     environment.filters |= {"cell": format_cell, "rows": _rows}
     return environment
-
-
-def _template_text(name: str) -> str:
-    loader = jinja2.PackageLoader("deprune.analysis.report", "templates")
-    return loader.get_source(jinja2.Environment(), name)[0]
 
 
 def _rows(frame: pd.DataFrame) -> list[list[Any]]:

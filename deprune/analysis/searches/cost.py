@@ -36,10 +36,7 @@ def spread_across_searches(results: Results, name: str) -> pd.DataFrame:
 def quality_against_cost(results: Results, name: str, cost: str = "n_evals") -> pd.DataFrame:
     """Returns the mean response and cost of each search in each condition, and which searches nobody beats.
 
-    Args:
-        results: The runs.
-        name: A response.
-        cost: One of `COSTS`.
+    The cost is one of `COSTS`.
 
     Returns:
         One row per model, budget, calibration configuration and search: `value` with its standard error over

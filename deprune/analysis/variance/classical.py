@@ -12,11 +12,7 @@ from deprune.analysis.variance.estimators import mixed_model
 from deprune.analysis.variance.factor_grid import name_of_term
 from deprune.analysis.variance.panel import Panel
 
-OWN_STRATUM = "term × seed"
-MAX_F = 1e8
-"""Above it the error is rounding, as where a response has no noise; the noncentral F would take minutes."""
-
-ROWS = "residual of runs taken as independent"
+MAX_F = 1e8  # above it the error is rounding, as where a response has no noise; the noncentral F would take minutes
 
 
 def classical_table(panel: Panel, order: int = 2) -> pd.DataFrame:
@@ -26,9 +22,7 @@ def classical_table(panel: Panel, order: int = 2) -> pd.DataFrame:
     is the right error for draws and searches alike. Elsewhere the error is the residual, in which runs
     on one draw count as independent: calibration then looks more significant than it is.
 
-    Args:
-        panel: The runs.
-        order: Highest order of the terms; those above are in the residual.
+    Terms above `order` are in the residual.
 
     Returns:
         `term`, `df`, `ss`, `error`, `ms_error`, `f`, `p`, `p_adjusted` (Benjamini-Hochberg), `eta2`, `partial_eta2`,
@@ -42,6 +36,7 @@ def classical_table(panel: Panel, order: int = 2) -> pd.DataFrame:
     n, total = len(panel.values), float(((panel.values - panel.values.mean()) ** 2).sum())
     residual = squares.pop("Residual")
     own = _own_strata(panel) if panel.is_complete and panel.n_seeds > 1 else {}
+    error = "term × seed" if own else "residual of runs taken as independent"
     rows = []
     for term, (df, ss) in squares.items():
         df_error, ms_error = own.get(term, (residual[0], residual[1] / residual[0]))
@@ -49,7 +44,7 @@ def classical_table(panel: Panel, order: int = 2) -> pd.DataFrame:
         low, high = _omega_interval(f, df, df_error, n)
         rows.append(
             {
-                "term": term, "df": int(df), "ss": ss, "error": OWN_STRATUM if own else ROWS, "ms_error": ms_error,
+                "term": term, "df": int(df), "ss": ss, "error": error, "ms_error": ms_error,
                 "f": f, "p": float(stats.f.sf(f, df, df_error)),
                 "eta2": ss / total, "partial_eta2": ss / (ss + df_error * ms_error),
                 "omega2": (ss - df * ms_error) / (total + ms_error),

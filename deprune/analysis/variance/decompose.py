@@ -31,8 +31,7 @@ N_PERMUTATIONS = 999
 
 ITEMS_SUBTRACTED = ", noise of items subtracted"
 
-ROUNDING = 1e-12
-"""Relative differences that are none: means of equal numbers of items differ by as much."""
+ROUNDING = 1e-12  # relative differences that are none: means of equal numbers of items differ by as much
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -88,12 +88,8 @@ def cross_replicate(panel: Panel) -> Estimate:
     products = (total.T @ total - single.T @ single) / (r * (r - 1))
     seed = float(seed_variance(cube).sum()) + _variance_within_draws(panel)
     return Estimate(
-        grid=panel.grid,
-        estimator=CROSS_REPLICATE,
-        products=products,
-        seed=seed,
-        draw=_draw(panel), order=len(panel.grid.factors),
-        degrees=panel.n_draws - panel.n_draws // panel.n_seeds,
+        grid=panel.grid, estimator=CROSS_REPLICATE, products=products, seed=seed, draw=_draw(panel),
+        order=len(panel.grid.factors), degrees=panel.n_draws - panel.n_draws // panel.n_seeds,
     )  # fmt: skip
 
 
@@ -153,16 +149,14 @@ def fit_then_decompose(panel: Panel, order: int | None = None) -> Estimate:
     products = np.zeros((panel.grid.n_cells, panel.grid.n_cells))
     noise = sum(model.covariance(fit, i) for i in range(len(fit.draw)))
     products[np.ix_(columns, columns)] = fit.coefficients.T @ fit.coefficients - noise
-    replicated = bool((panel.counts.sum(axis=0) > 1).any())
-    n_factors = len(panel.grid.factors)
-    name = f"draw REML of order {order}" if model.has_draws else f"least squares of order {order}"
-    bias = (
-        [] if model.has_draws else ["the variance of calibration draws cannot be told apart and is in the other terms"]
-    )
-    if not replicated:
+    name, bias = f"draw REML of order {order}", list[str]()
+    if not model.has_draws:
+        name = f"least squares of order {order}"
+        bias.append("the variance of calibration draws cannot be told apart and is in the other terms")
+    if not (panel.counts.sum(axis=0) > 1).any():
         name += ", noise from the interactions above"
         bias.append(f"one seed per cell: interactions above order {order} are taken for noise")
-    elif order < n_factors:
+    elif order < len(panel.grid.factors):
         bias.append(f"interactions above order {order} are taken to be zero")
     return Estimate(
         grid=panel.grid, estimator=name, products=products, seed=float((fit.draw + fit.residual).sum()),

@@ -59,11 +59,7 @@ class Grid:
         return tuple(helmert(size, full=True) if size > 1 else np.ones((1, 1)) for size in self.shape)
 
     def coefficients(self, cells: Array) -> Array:
-        """Returns the coefficients b of cell values, with mean(y²) = sum(b²).
-
-        Args:
-            cells: Values, `(..., n_cells)`.
-        """
+        """Returns the coefficients b of values of cells, `(..., n_cells)`, with mean(y²) = sum(b²)."""
         values = cells.reshape(*cells.shape[:-1], *self.shape)
         first = cells.ndim - 1
         for axis, matrix in enumerate(self.contrasts, start=first):

@@ -97,17 +97,14 @@ def headline_table(panel: Panel, resampled: Resampled) -> pd.DataFrame:
 
 def component_table(grid: Grid, resampled: Resampled) -> pd.DataFrame:
     """Returns the component of every term with its share of the total, and the seed's in the last row."""
-    names = [*map(name_of_term, grid.terms), "seed"]
-    orders = [*map(len, grid.terms), 0]
-    degrees = [*np.bincount(grid.term_of), 0]
-    stacked = resampled.stacked
-    shares = _divide(stacked, stacked.sum(axis=-1, keepdims=True))
+    names, orders = [*map(name_of_term, grid.terms), "seed"], [*map(len, grid.terms), 0]
+    shares = _divide(resampled.stacked, resampled.stacked.sum(axis=-1, keepdims=True))
     rows = []
-    for i in range(1, len(names)):
-        row = {"term": names[i], "order": orders[i], "df": int(degrees[i])}
+    for i, df in enumerate([*np.bincount(grid.term_of).tolist(), 0]):
+        row = {"term": names[i], "order": orders[i], "df": df}
         row |= {"sigma2": float(resampled.point[i]), "sd": _sd(resampled.point[i])}
         rows.append(row | _share("share", shares[:, i], resampled.degrees))
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows[1:])  # the mean is no component
 
 
 def _share(name: str, stacked: Array, degrees: int) -> dict[str, float]:
@@ -132,8 +129,8 @@ def ratio(panel: Panel, resampled: Resampled) -> Ratio:
     log, low, high = interval_of_log_ratio(values["V_C"], values["V_S"], resampled.degrees)
     if math.isnan(low):
         return Ratio(log=log, low=low, high=high, p=math.nan, verdict=NO_INTERVAL)
-    p = p_of_log_ratio(values["V_C"], values["V_S"], resampled.degrees)
     verdict = VERDICTS[0] if low > 0 else VERDICTS[1] if high < 0 else VERDICTS[2]
+    p = p_of_log_ratio(values["V_C"], values["V_S"], resampled.degrees)
     return Ratio(log=log, low=low, high=high, p=p, verdict=verdict)
 
 
@@ -160,13 +157,10 @@ def factor_table(panel: Panel, point: Array) -> pd.DataFrame:
         n_levels = math.prod(sizes[f] for f in members)
         touching = grid.touching(members)
         alone = touching & ~grid.touching(set(grid.factors) - set(members))
-        parts = np.array([len({*term} & {*members}) for term in grid.terms]) / order
+        weights = np.array([len({*term} & {*members}) for term in grid.terms]) / order
         changed = max(float(terms[touching].sum()), 0.0)
-        shares = {
-            "first_order": float(terms[alone].sum()),
-            "total": float(terms[touching].sum()),
-            "shapley": float((terms * parts).sum()),
-        }
-        row = {"factor": name, "levels": n_levels} | {k: v / total if total > 0 else 0.0 for k, v in shares.items()}
-        rows.append(row | {"switch_rms": math.sqrt(2 * n_levels / (n_levels - 1) * changed)})
+        parts = {"first_order": terms[alone], "total": terms[touching], "shapley": terms * weights}
+        shares = {share: float(part.sum()) / total if total > 0 else 0.0 for share, part in parts.items()}
+        switch = math.sqrt(2 * n_levels / (n_levels - 1) * changed)
+        rows.append({"factor": name, "levels": n_levels, **shares, "switch_rms": switch})
     return pd.DataFrame(rows)

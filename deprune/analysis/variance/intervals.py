@@ -26,8 +26,7 @@ from deprune.analysis.variance.item_noise import ItemNoise, resample_items
 from deprune.analysis.variance.panel import Panel
 
 LEVEL = 0.95
-MIN_DRAWS = 20
-"""With fewer independent draws than this the intervals were seen to cover 83 to 93 % instead of 95."""
+MIN_DRAWS = 20  # with fewer independent draws than this the intervals were seen to cover 83 to 93 % instead of 95
 
 
 def resample(
@@ -120,7 +119,8 @@ def interval_of_share(values: Array, degrees: float) -> tuple[float, float]:
     """
     if len(values) == 2:
         return np.nan, np.nan
-    if min(values[0], values[1], *_tails(values[2:])) > 0 and max(values[0], values[1], *_tails(values[2:])) < 1:
+    reached = (*values[:2], *_tails(values[2:]))
+    if min(reached) > 0 and max(reached) < 1:
         low, high = _basic(logit(np.clip(values, 1e-12, 1 - 1e-12)), degrees)
         return float(expit(low)), float(expit(high))
     low, high = _basic(values, degrees)

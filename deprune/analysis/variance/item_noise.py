@@ -24,17 +24,13 @@ from deprune.core.errors import DataError
 Scored: TypeAlias = tuple[str, str, str]
 """Task, metric and set of items."""
 
-CHUNK = 256
-"""Items that go through the components at once, to bound the memory."""
+CHUNK = 256  # items that go through the components at once, to bound the memory
 
 
 def load_items(results: Results, panel: Panel, chosen: Response) -> dict[str, Array]:
     """Reads what each run's pruned model was worth on every item.
 
-    Args:
-        results: Where the runs are from.
-        panel: The runs, with values of the response.
-        chosen: The response, a mean over items.
+    The values of the panel are those of the response, a mean over items.
 
     Returns:
         Task -> values, as of the rows of scores, such as 0 or 1, `(n_runs, n_items)`.
@@ -89,10 +85,8 @@ def _items_of(key: str, entry: Any) -> Iterator[tuple[Scored, Array]]:
         return
     for row in entry:
         items = np.asarray(row["items"])
-        yield (
-            (row["task"], row["metric"], row["item_set"]),
-            items.astype(np.uint8) if np.isin(items, (0, 1)).all() else items.astype(float),
-        )
+        kind = np.uint8 if np.isin(items, (0, 1)).all() else float
+        yield (row["task"], row["metric"], row["item_set"]), items.astype(kind)
 
 
 @dataclass(frozen=True)

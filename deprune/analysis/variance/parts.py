@@ -23,17 +23,13 @@ def calibration_parts(panel: Panel, point: Estimate) -> pd.DataFrame:
         `factor`, `variance`, its `share` of V_C, and whether it is `aliased`.
     """
     columns = ["factor", "variance", "share", "aliased"]
-    parts = [
-        f for f in design.factors_of(panel.rows, design.Role.CALIBRATION) if panel.rows[f].nunique(dropna=False) > 1
-    ]
     if not panel.calibration:
         return pd.DataFrame(columns=columns)
+    calibration = design.factors_of(panel.rows, design.Role.CALIBRATION)
+    parts = [f for f in calibration if panel.rows[f].nunique(dropna=False) > 1]
     labels = _configurations(panel)[parts]
-    worth = {
-        chosen: _worth(panel, point, labels, chosen)
-        for k in range(len(parts) + 1)
-        for chosen in itertools.combinations(parts, k)
-    }
+    subsets = (chosen for k in range(len(parts) + 1) for chosen in itertools.combinations(parts, k))
+    worth = {chosen: _worth(panel, point, labels, chosen) for chosen in subsets}
     whole = worth[tuple(parts)]
     rows = []
     for part in parts:
@@ -53,12 +49,8 @@ def _configurations(panel: Panel) -> pd.DataFrame:
     sizes = [n if f in panel.calibration else 1 for f, n in zip(panel.grid.factors, panel.grid.shape, strict=True)]
     index = np.unravel_index(panel.cells, panel.grid.shape)
     kept = [i if n > 1 else np.zeros_like(i) for i, n in zip(index, sizes, strict=True)]
-    frame = (
-        panel.rows[list(design.factors_of(panel.rows, design.Role.CALIBRATION))]
-        .assign(code=np.ravel_multi_index(kept, sizes))
-        .drop_duplicates("code")
-    )
-    return frame.sort_values("code")
+    frame = panel.rows[list(design.factors_of(panel.rows, design.Role.CALIBRATION))]
+    return frame.assign(code=np.ravel_multi_index(kept, sizes)).drop_duplicates("code").sort_values("code")
 
 
 def _worth(panel: Panel, point: Estimate, labels: pd.DataFrame, chosen: tuple[str, ...]) -> float:

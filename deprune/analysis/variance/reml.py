@@ -77,11 +77,7 @@ class MixedModel:
         return len(self._spectrum[0]) if self.has_draws else self.design.shape[0] - self.design.shape[1]
 
     def fit(self, responses: Array) -> MixedFit:
-        """Fits by restricted maximum likelihood.
-
-        Args:
-            responses: `(n, B)`.
-        """
+        """Fits `(n, B)` responses by restricted maximum likelihood."""
         d, u = self._spectrum
         n, p = self.design.shape
         residuals = responses - self._basis @ (self._basis.T @ responses)
