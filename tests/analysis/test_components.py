@@ -20,8 +20,8 @@ from deprune.analysis.variance.classical import _omega_interval, classical_table
 from deprune.analysis.variance.decompose import ranges_without_one
 from deprune.analysis.variance.estimators import cross_replicate, fit_then_decompose
 from deprune.analysis.variance.factor_grid import Grid
+from deprune.analysis.variance.headline import calibration_parts
 from deprune.analysis.variance.panel import Panel, build_panel
-from deprune.analysis.variance.parts import calibration_parts
 from deprune.analysis.variance.reml import MixedModel
 from tests.analysis.sweeps import plain
 

@@ -12,8 +12,7 @@ from deprune.analysis.read.results import Results
 from deprune.analysis.searches.cost import quality_against_cost, spread_across_searches
 from deprune.analysis.searches.gains import gains_over_oneshot
 from deprune.analysis.variance.classical import classical_table
-from deprune.analysis.variance.decompose import Decomposition, decompose
-from deprune.analysis.variance.sensitivity import sensitivity
+from deprune.analysis.variance.decompose import Decomposition, decompose, sensitivity
 from deprune.core.errors import AnalysisError, DataError, DepruneError
 
 
