@@ -1,4 +1,4 @@
-"""What pruned models are worth: by calibration, by search, by cost."""
+"""What pruned models are worth: by calibration, by search, by cost; and perplexity against accuracy."""
 
 import math
 from collections.abc import Hashable
@@ -10,17 +10,7 @@ from matplotlib.figure import Figure
 
 from deprune.analysis import design
 from deprune.analysis.figures import style
-from deprune.analysis.figures.style import (
-    INK,
-    QUIET,
-    marks_of,
-    name_axes,
-    offsets,
-    panels_of,
-    search_legend,
-    short,
-    styled,
-)
+from deprune.analysis.figures.style import INK, QUIET, marks_of, name_axes, offsets, panels_of, search_legend, short
 
 MAX_ROWS = 40  # conditions that are drawn, one line each
 
@@ -138,7 +128,7 @@ def optimality(gaps: pd.DataFrame) -> Figure:
     return figure
 
 
-@styled
+@style.styled
 def rank_agreement(pairs: pd.DataFrame, correlations: pd.DataFrame) -> Figure:
     """Draws the rank of each search by perplexity against its rank by accuracy (the study's Figure 2).
 
@@ -170,7 +160,7 @@ def _correlation(found: dict[Hashable, Any]) -> str:
     return f"{text}\n{distinct} distinct of {n}" if 0 < distinct < n else text
 
 
-@styled
+@style.styled
 def values_against_each_other(values: pd.DataFrame, labels: tuple[str, str]) -> Figure:
     """Draws accuracy against perplexity as measured, with standard errors over seeds.
 

@@ -74,11 +74,11 @@ def _exchange_p(jaccard: Array, runs: pd.DataFrame, draws: Array, rng: Generator
     different configurations can be exchanged.
     """
     calibration = design.factors_of(runs, design.Role.CALIBRATION)
-    levels = {f: pd.factorize(runs[f], use_na_sentinel=False)[0] for f in calibration}
-    inside = [f for f in calibration if pd.Series(levels[f]).groupby(draws).nunique().max() > 1]
-    inner = _codes([levels[f] for f in inside], len(draws))
-    firsts = np.unique(draws, return_index=True)[1]
-    outer = _codes([levels[f] for f in calibration if f not in inside], len(draws))[firsts]
+    of_draw = runs.groupby(draws)
+    inside = [f for f in calibration if of_draw[f].nunique(dropna=False).max() > 1]
+    outside = [f for f in calibration if f not in inside]
+    inner = _combination(runs, inside)
+    outer = _combination(runs, outside)[np.unique(draws, return_index=True)[1]]
     if len(np.unique(outer)) in (1, len(outer)):
         return np.nan
     units = np.eye(len(outer))[draws]
@@ -99,11 +99,10 @@ def _exchange_p(jaccard: Array, runs: pd.DataFrame, draws: Array, rng: Generator
     return as_unlike / len(orders[0]) if exact else (as_unlike + 1) / (len(orders[0]) + 1)
 
 
-def _codes(columns: list[Array], n: int) -> Array:
+def _combination(runs: pd.DataFrame, factors: list[str]) -> Array:
     """Returns one number for each combination of levels."""
-    if not columns:
-        return np.zeros(n, dtype=int)
-    return np.asarray(np.unique(np.column_stack(columns), axis=0, return_inverse=True)[1].ravel())
+    groups = runs.groupby(factors, observed=True, dropna=False).ngroup() if factors else pd.Series(0, runs.index)
+    return groups.to_numpy()
 
 
 def _same(column: pd.Series) -> Array:

@@ -73,22 +73,13 @@ def _runs(rows: pd.DataFrame) -> pd.DataFrame:
     dataset, samples, length = zip(*(CALIBRATION[objective] for objective in rows["objective"]), strict=True)
     n_blocks = rows["model"].map(N_BLOCKS)
     runs = rows[[*KEY, "objective"]].assign(
-        run_id=_run_ids(rows, rows["objective"]),
-        model_revision="published",
-        n_blocks=n_blocks,
-        budget_frac=rows["budget"] / n_blocks,
-        calib_dataset=dataset,
-        calib_samples=samples,
-        calib_seq_len=length,
+        run_id=_run_ids(rows, rows["objective"]), model_revision="published", n_blocks=n_blocks,
+        budget_frac=rows["budget"] / n_blocks, calib_dataset=dataset, calib_samples=samples, calib_seq_len=length,
         calib_config=[f"{o} {d} n{n}" for o, d, n in zip(rows["objective"], dataset, samples, strict=True)],
-        is_dense=rows["budget"] == 0,
-        status="done",
-        unit=rows["objective"].map({"task_margin": "nat", "nll": "nat/token"}),
-        calib_value=rows["margin"],
+        is_dense=rows["budget"] == 0, unit=rows["objective"].map({"task_margin": "nat", "nll": "nat/token"}),
+        calib_value=rows["margin"], status="done", racing=False, warnings="",
         calib_value_dense=rows["model"].map(rows[rows["budget"] == 0].groupby("model")["margin"].first()),
-        racing=False,
-        warnings="",
-    )
+    )  # fmt: skip
     runs["calib_value_dense"] = runs["calib_value_dense"].where(runs["calib_value"].notna())
     runs["draw_id"] = runs["calib_dataset"] + "/seed not published/" + runs["model"]
     unknown = ("calib_seed", "search_seed", "calib_sample_id", "subset", "subset_hash", "n_evals", "block_calls")

@@ -21,9 +21,7 @@ from deprune.record.store import read_record
 SCORE_FIELDS = tuple(field.name for field in dataclasses.fields(MetricRow))
 
 
-TEXTS = (
-    "run_id", "model", "subset_hash", "scorer", "task", "metric", "response", "unit", "item_set", "version",
-)  # fmt: skip
+TEXTS = "run_id model subset_hash scorer task metric response unit item_set version".split()
 
 CHUNK = 2000  # records that are turned into columns at once: millions of scores as objects would need gigabytes
 

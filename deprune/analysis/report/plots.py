@@ -13,6 +13,7 @@ from deprune.analysis.patterns.masks import with_patterns
 from deprune.analysis.patterns.similarity import removal_frequency, similarity
 from deprune.analysis.report.evidence import Evidence
 from deprune.analysis.report.subject import Subject, shares_by_seeds
+from deprune.analysis.report.tables import Exhibit
 from deprune.analysis.variance.panel import Panel
 
 SHORT = {"percentage points": "pp", "nats per token": "nat", "nat/token": "nat"}
@@ -20,19 +21,9 @@ SHORT = {"percentage points": "pp", "nats per token": "nat", "nat/token": "nat"}
 
 
 @dataclass(frozen=True)
-class Plot:
-    """A figure of the report.
+class Plot(Exhibit):
+    """A figure of the report."""
 
-    Attributes:
-        name: Of its files.
-        section: The section that shows it.
-        caption: What it says.
-        figure: The figure.
-    """
-
-    name: str
-    section: str
-    caption: str
     figure: Figure
 
 

@@ -19,19 +19,24 @@ MAX_LEVELS = 12
 
 
 @dataclass(frozen=True)
-class Table:
-    """A table of the report.
+class Exhibit:
+    """What a report shows.
 
     Attributes:
         name: Of its files.
         section: The section that shows it.
         caption: What it says.
-        frame: Its rows.
     """
 
     name: str
     section: str
     caption: str
+
+
+@dataclass(frozen=True)
+class Table(Exhibit):
+    """A table of the report."""
+
     frame: pd.DataFrame
 
 

@@ -86,18 +86,11 @@ def _write_parts(evidence: Evidence, folder: Path) -> None:
     plots = [(plot, _write_plot(plot, folder / "figures")) for plot in make_plots(evidence)]
     checks, script = check_published(), (Path(__file__).parent / "templates" / "sort.js").read_text(encoding="utf-8")
     page = _environment().get_template("report.html.j2").render(
-        evidence=evidence,
-        source=PUBLISHED if evidence.results.folder is None else "records of your own sweeps",
-        claims=claims,
-        rules=RULES,
-        checks=checks,
-        off=checks[~checks["agrees"]].to_dict("records"),
-        tables={table.name: table for table in tables},
-        plots=[(plot, file_name_of(plot.name), Markup(svg)) for plot, svg in plots],
-        generator=GENERATOR,
-        script=Markup(script),
+        evidence=evidence, source=PUBLISHED if evidence.results.folder is None else "records of your own sweeps",
+        claims=claims, rules=RULES, checks=checks, off=checks[~checks["agrees"]].to_dict("records"),
+        tables={table.name: table for table in tables}, generator=GENERATOR, max_rows=MAX_ROWS,
+        plots=[(plot, file_name_of(plot.name), Markup(svg)) for plot, svg in plots], script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        max_rows=MAX_ROWS,
     )  # fmt: skip
     (folder / "report.html").write_text(page, encoding="utf-8")
 

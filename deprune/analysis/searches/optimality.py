@@ -26,9 +26,7 @@ from deprune.record.store import ResultStore
 Losses: TypeAlias = dict[tuple[int, ...], float]
 """Removed blocks -> loss."""
 
-NAMED = (
-    "run_id", "model", "calib_config", "calib_seed", "objective", "search", "search_seed", "budget",
-)  # fmt: skip
+NAMED = "run_id model calib_config calib_seed objective search search_seed budget".split()
 """Columns that say which run a gap is of."""
 
 
@@ -67,14 +65,9 @@ def _gap(record: RunRecord, evaluations: Path, losses_of: Callable[..., Losses])
     loss = known[tuple(sorted(record.removal.order))]
     best, chance = losses.min(), losses.mean()
     columns = columns_of(record)
-    return {name: columns[name] for name in NAMED} | {
-        "n_subsets": space.size,
-        "loss": loss,
-        "best_loss": best,
-        "chance_loss": chance,
-        "gap": (loss - best) / (chance - best) if chance > best else 0.0,
-        "rank": int((losses < loss).sum()) + 1,
-    }
+    row = {name: columns[name] for name in NAMED} | {"n_subsets": space.size, "loss": loss}
+    gap = (loss - best) / (chance - best) if chance > best else 0.0
+    return row | {"best_loss": best, "chance_loss": chance, "gap": gap, "rank": int((losses < loss).sum()) + 1}
 
 
 def _losses(store: EvaluationStore, samples: str, budget: int) -> Losses:

@@ -124,8 +124,7 @@ class MixedModel:
         return self.design.T @ self.design, self._indicator.T @ self.design
 
     def _shrinkage(self, ratio: float) -> Array:
-        sizes = self._indicator.sum(axis=0)
-        return np.asarray(ratio / (1 + ratio * sizes))
+        return np.asarray(ratio / (1 + ratio * self._indicator.sum(axis=0)))
 
     def _inverse(self, ratio: float) -> Array:
         """Returns (X' V⁻¹ X)⁻¹ for a residual variance of 1."""
