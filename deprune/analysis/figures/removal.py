@@ -108,9 +108,8 @@ def consensus_matrix(similarity: pd.DataFrame, condition: Iterable[object]) -> F
         ax.axvline(edge, color="white", lw=1.5)
     middles = [(a + b) / 2 for a, b in pairwise([-0.5, *edges, n - 0.5])]
     ax.set_yticks(range(n), [short(s, 18) for s in searches], fontsize=7)
-    ax.set_xticks(
-        middles, [short(name, 18) for name in dict.fromkeys(calibrations)], rotation=20, ha="right", fontsize=7
-    )
+    names = [short(name, 18) for name in dict.fromkeys(calibrations)]
+    ax.set_xticks(middles, names, rotation=20, ha="right", fontsize=7)
     ax.set_title(condition_name(condition))
     ax.set(xlabel="calibration (searches in the order of the rows)", ylabel="search, by calibration")
     ax.spines[:].set_color(QUIET)

@@ -84,9 +84,8 @@ def seeds_used(shares: pd.DataFrame) -> Figure:
             rows = part[part["quantity"] == name]
             x = rows["seeds"] + 0.08 * (shift - 1)
             label, colour, _ = PARTS[name]
-            ax.vlines(
-                x, *(rows[f"share_within_{e}"].fillna(rows["share_within"]) for e in ("low", "high")), color=colour
-            )
+            low, high = (rows[f"share_within_{end}"].fillna(rows["share_within"]) for end in ("low", "high"))
+            ax.vlines(x, low, high, color=colour)
             ax.plot(x, rows["share_within"], marker=marker, ls=line, color=colour, label=label, mec=INK, mew=0.5)
         ax.set(title=short(subject), xlabel="calibration seeds used")
         ax.set_xticks(sorted(set(part["seeds"])))

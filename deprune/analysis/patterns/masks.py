@@ -84,13 +84,8 @@ def decompose_patterns(results: Results, model: str, *, n_resamples: int = 500, 
     factors = found.pop("factors")
     factors.insert(5, "switch_difference", factors.pop("switch_rms") ** 2)
     notes = [f"{point.estimator}: {point.bias}."] if point.bias else []
-    return Patterns(
-        model=model,
-        **found,
-        factors=factors,
-        by_block=_by_block(panel).assign(estimator=point.estimator),
-        notes=(*panel.notes, *notes),
-    )
+    by_block = _by_block(panel).assign(estimator=point.estimator)
+    return Patterns(model=model, **found, factors=factors, by_block=by_block, notes=(*panel.notes, *notes))
 
 
 def _by_block(panel: Panel) -> pd.DataFrame:

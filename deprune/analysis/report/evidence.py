@@ -89,15 +89,11 @@ def gather(results: Results, responses: Sequence[str] | None = None, n_resamples
     if results.runs["is_dense"].all():
         raise AnalysisError(f"All {len(results.runs)} runs are of dense models, so there is nothing to compare.")
     refusals: dict[str, str] = {}
-    subjects = tuple(
-        subject for name in responses or _all_responses(results) for subject in subjects_of(results, name, n_resamples)
-    )
-    models = with_patterns(results)[design.MODEL]
-    patterns = [
-        _attempt(refusals, f"patterns of {model}", partial(decompose_patterns, results, str(model)))
-        for model in models.unique()
-    ]
-    if models.empty:
+    names = responses or _all_responses(results)
+    subjects = tuple(subject for name in names for subject in subjects_of(results, name, n_resamples))
+    models = with_patterns(results)[design.MODEL].astype(str).unique()
+    patterns = [_attempt(refusals, f"patterns of {m}", partial(decompose_patterns, results, m)) for m in models]
+    if not len(models):
         refusals["patterns"] = "No run says which blocks were removed."
     pairs, ranks = _ranks(results, refusals)
     first = subjects[0]

@@ -42,15 +42,12 @@ def classical_table(panel: Panel, order: int = 2) -> pd.DataFrame:
         df_error, ms_error = own.get(term, (residual[0], residual[1] / residual[0]))
         f = ss / df / ms_error if ms_error > 0 else np.nan
         low, high = _omega_interval(f, df, df_error, n)
-        rows.append(
-            {
-                "term": term, "df": int(df), "ss": ss, "error": error, "ms_error": ms_error,
-                "f": f, "p": float(stats.f.sf(f, df, df_error)),
-                "eta2": ss / total, "partial_eta2": ss / (ss + df_error * ms_error),
-                "omega2": (ss - df * ms_error) / (total + ms_error),
-                "partial_omega2": df * (f - 1) / (df * (f - 1) + n), "omega2_low": low, "omega2_high": high
-            }
-        )  # fmt: skip
+        row = {"term": term, "df": int(df), "ss": ss, "error": error, "ms_error": ms_error}
+        row |= {"f": f, "p": float(stats.f.sf(f, df, df_error))}
+        row |= {"eta2": ss / total, "partial_eta2": ss / (ss + df_error * ms_error)}
+        row |= {"omega2": (ss - df * ms_error) / (total + ms_error)}
+        row |= {"partial_omega2": df * (f - 1) / (df * (f - 1) + n), "omega2_low": low, "omega2_high": high}
+        rows.append(row)
     return with_adjusted(pd.DataFrame(rows), "p", "p_adjusted", benjamini_hochberg).assign(
         bias="eta2 and partial_eta2 biased upwards; partial_eta2 not comparable between terms"
         + ("" if own else "; p and omega2 take runs for independent")
