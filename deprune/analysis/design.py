@@ -138,8 +138,7 @@ def joint() -> dict[str, tuple[str, ...]]:
 
 def grid_order() -> tuple[str, ...]:
     """Returns all factors of grids in the order in which terms name them."""
-    rest = [name for name in names() if name not in names(*WITHIN)]
-    return (CONDITION, *names(*WITHIN), CONFIGURATION, *rest)
+    return (CONDITION, *names(*WITHIN), CONFIGURATION, *names(Role.CALIBRATION, Role.SEARCH))
 
 
 def label_parts(frame: pd.DataFrame) -> list[Factor]:

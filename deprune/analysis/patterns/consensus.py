@@ -160,16 +160,18 @@ def dispersion(results: Results) -> pd.DataFrame:
     rows, within = [], design.conditions(runs)
     kinds = [part.name for part in design.label_parts(runs) if not part.tag]
     for key, group in runs.groupby(within, observed=True):
-        for factor in (*kinds, design.SEARCH):
+        for factor in (f for f in (*kinds, design.SEARCH) if group[f].nunique() > 1):
             for level, part in group.groupby(factor, observed=True):
-                masks = masks_of(part).to_numpy()
-                pairs = np.triu(np.ones((len(part), len(part)), dtype=bool), 1)
-                if not pairs.any() or group[factor].nunique() < 2:
-                    continue
-                distance = 2 * (masks[0].sum() - masks @ masks.T)
-                draws = pd.factorize(design.draws_of(part), use_na_sentinel=False)[0]
-                value, low, high = _jackknife(distance, [(pairs, 1.0)], draws)
-                counts = {"distinct": part["subset"].nunique(), "runs": len(part)}
-                row = dict(zip(within, key, strict=True)) | {"factor": factor, "level": level}
-                rows.append(row | {"difference": value, "low": low, "high": high} | counts)
+                if len(part) > 1:
+                    row = dict(zip(within, key, strict=True)) | {"factor": factor, "level": level}
+                    rows.append(row | _scatter(part))
     return pd.DataFrame(rows)
+
+
+def _scatter(runs: pd.DataFrame) -> dict[str, object]:
+    masks = masks_of(runs).to_numpy()
+    distance = 2 * (masks[0].sum() - masks @ masks.T)
+    draws = pd.factorize(design.draws_of(runs), use_na_sentinel=False)[0]
+    value, low, high = _jackknife(distance, [(np.triu(np.ones(distance.shape, dtype=bool), 1), 1.0)], draws)
+    counts = {"distinct": runs["subset"].nunique(), "runs": len(runs)}
+    return {"difference": value, "low": low, "high": high, **counts}

@@ -121,10 +121,8 @@ def _parts(kind: str, scores: pd.DataFrame) -> Iterator[Response]:
     """Yields the response of each task or corpus."""
     firsts = scores.drop_duplicates("task").astype({"task": str}).sort_values("task")
     for row in firsts.to_dict("records"):
-        part = Response(
-            kind=kind, task=row["task"], tasks=(row["task"],), row_unit=str(row["unit"]),
-            higher_is_better=bool(row["higher_is_better"]),
-        )  # fmt: skip
+        task, unit, higher = row["task"], str(row["unit"]), bool(row["higher_is_better"])
+        part = Response(kind=kind, task=task, tasks=(task,), row_unit=unit, higher_is_better=higher)
         yield part if pd.isna(row["chance"]) else replace(part, chance=part.scale * row["chance"])
 
 

@@ -38,6 +38,15 @@ halfway between chance and identity."""
 COMPARABLE = 4.0
 """Two variances are comparable when neither is more than this many times the other: standard deviations within two."""
 
+STATEMENTS = (
+    "Different calibration configurations give different pruning patterns.",
+    "Under a fixed calibration configuration, complex searches gain little over one-shot and converge to similar "
+    "subsets.",
+    "The calibration configuration plays a larger part than the search in pruning patterns and perplexity, and a "
+    "comparable part in the variance of reasoning accuracy.",
+    "The ranks of searches by perplexity and by accuracy do not agree.",
+)
+
 RULES = (
     f"Claim 1, for each model: supported if exchanging whole calibration draws gives p ≤ {ALPHA} (Holm over models) "
     "for no effect of calibration on patterns; not supported if p is larger and its whole share within condition below "
@@ -102,20 +111,10 @@ def _judged(subject: str, numbers: str, *cases: tuple[bool | np.bool, str, str])
 def judge(evidence: Evidence) -> tuple[Claim, ...]:
     """Returns the four claims with their verdicts."""
     return (
-        Claim(1, "Different calibration configurations give different pruning patterns.", tuple(_differ(evidence))),
-        Claim(
-            2,
-            "Under a fixed calibration configuration, complex searches gain little over one-shot and converge to "
-            "similar subsets.",
-            (*_gain_little(evidence), *_converge(evidence)),
-        ),
-        Claim(
-            3,
-            "The calibration configuration plays a larger part than the search in pruning patterns and perplexity, "
-            "and a comparable part in the variance of reasoning accuracy.",
-            tuple(_larger_part(evidence)),
-        ),
-        Claim(4, "The ranks of searches by perplexity and by accuracy do not agree.", (_ranks_differ(evidence),)),
+        Claim(1, STATEMENTS[0], tuple(_differ(evidence))),
+        Claim(2, STATEMENTS[1], (*_gain_little(evidence), *_converge(evidence))),
+        Claim(3, STATEMENTS[2], tuple(_larger_part(evidence))),
+        Claim(4, STATEMENTS[3], (_ranks_differ(evidence),)),
     )
 
 
