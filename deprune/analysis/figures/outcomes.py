@@ -105,11 +105,7 @@ def quality_cost(table: pd.DataFrame, label: str, *, higher_is_better: bool) -> 
 
 @style.styled
 def optimality(gaps: pd.DataFrame) -> Figure:
-    """Draws how far each search is from the best subset; a random subset is at 1 on average.
-
-    Args:
-        gaps: As `optimality_gaps` returns it.
-    """
+    """Draws how far each search is from the best subset, from `optimality_gaps`; a random one is at 1 on average."""
     marks = marks_of(gaps)
     searches = list(gaps.groupby(gaps["search"].astype(str))["gap"].mean().sort_values().index)
     figure, axes = style.new_figure(1.1 + 0.28 * len(searches))

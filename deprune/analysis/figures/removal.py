@@ -18,9 +18,7 @@ from deprune.analysis.figures.style import INK, QUIET, condition_name, new_figur
 def removal_patterns(frequency: pd.DataFrame, model: str) -> Figure:
     """Draws which blocks each search removes at each calibration; shading is the share of seeds (the study's Figure 1).
 
-    Args:
-        frequency: As `removal_frequency` returns it.
-        model: For the title.
+    The table is that of `removal_frequency`.
     """
     groups = list(frequency.groupby(design.conditions(frequency), observed=True))
     keys = ["calibration", "search", "block"]
@@ -57,12 +55,7 @@ def _label_rows(ax: Axes, index: pd.Index, *, with_groups: bool) -> None:
 
 @styled
 def block_shares(by_block: pd.DataFrame, model: str) -> Figure:
-    """Draws the variance of each block's removal by its origin: which blocks depend on the calibration.
-
-    Args:
-        by_block: The table `by_block` of `Patterns`.
-        model: For the title.
-    """
+    """Draws the variance of each block's removal by its origin, from the table `by_block` of `Patterns`."""
     figure, axes = new_figure(2.7)
     ax = axes[0, 0]
     bottom = np.zeros(len(by_block))
@@ -84,9 +77,7 @@ def block_shares(by_block: pd.DataFrame, model: str) -> Figure:
 def consensus_matrix(similarity: pd.DataFrame, condition: Iterable[object]) -> Figure:
     """Draws how alike the patterns of every two (calibration, search) are; calibrations stand together.
 
-    Args:
-        similarity: As `deprune.analysis.patterns.similarity.similarity` returns it.
-        condition: Model, budget and what else is held fixed, for the title.
+    The table is that of `deprune.analysis.patterns.similarity.similarity` at the condition, which is in the title.
     """
     n = len(similarity)
     figure, axes = new_figure(min(1.8 + 0.16 * n, 6.6))

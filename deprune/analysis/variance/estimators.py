@@ -108,12 +108,10 @@ def seed_variance(cube: Array) -> Array:
 
 def _variance_within_draws(panel: Panel) -> float:
     """Returns what averaging several search seeds of one draw took away from the variance of a run."""
-    places = panel.seeds * panel.grid.n_cells + panel.cells
-    counts = panel.counts.ravel()
-    cube = panel.cube()
+    counts, cube = panel.counts.ravel(), panel.cube()
     means = np.moveaxis(cube.reshape(*cube.shape[:-2], -1), -1, 0)
-    squares = ((panel.values - means[places]) ** 2).reshape(len(places), -1).sum(axis=1)
-    variances = np.bincount(places, squares, len(counts)) / np.maximum(counts - 1, 1)
+    squares = ((panel.values - means[panel.places]) ** 2).reshape(len(panel.places), -1).sum(axis=1)
+    variances = np.bincount(panel.places, squares, len(counts)) / np.maximum(counts - 1, 1)
     return float(np.mean(variances * (1 - 1 / counts)))
 
 
@@ -166,11 +164,7 @@ def fit_then_decompose(panel: Panel, order: int | None = None) -> Estimate:
 
 
 def mixed_model(panel: Panel, order: int) -> tuple[MixedModel, Array]:
-    """Returns the mixed model of a panel and the positions of its coefficients.
-
-    Raises:
-        AnalysisError: Terms cannot be estimated from these cells.
-    """
+    """Returns the mixed model of a panel and the positions of its coefficients, or refuses what is not estimable."""
     design, columns = panel.grid.design(order)
     rows = design[panel.cells]
     if problem := _not_estimable(panel.grid, rows, columns):
@@ -183,11 +177,7 @@ def mixed_model(panel: Panel, order: int) -> tuple[MixedModel, Array]:
 
 
 def choose_order(panel: Panel) -> int:
-    """Returns the highest order that the cells can estimate and still leave noise to be seen.
-
-    Raises:
-        AnalysisError: Not even the lowest useful order can be estimated.
-    """
+    """Returns the highest order that the cells can estimate with noise left to be seen, or refuses these cells."""
     n_factors, counts = len(panel.grid.factors), panel.counts.sum(axis=0)
     if (counts > 0).all() and (counts > 1).any():
         return n_factors

@@ -62,11 +62,7 @@ class Resampled:
 
 
 def quantities(panel: Panel, estimates: Array) -> dict[str, Array]:
-    """Returns the headline variances that the grid can have; they add up to the total.
-
-    Args:
-        panel: The grid.
-        estimates: Components followed by the seed variance, `(..., n_terms + 1)`.
+    """Returns the headline variances of components followed by the seed variance, `(..., n_terms + 1)`, as they add up.
 
     Returns:
         `V_C`, `V_S`, `V_CS`, `V_seed` and `V_condition`, each `(...)`, without those whose factors do not vary.
@@ -138,11 +134,7 @@ def ratio(panel: Panel, resampled: Resampled) -> Ratio:
 
 
 def factor_table(panel: Panel, point: Array) -> pd.DataFrame:
-    """Returns one row per factor, and one for calibration as a whole where it has several.
-
-    Args:
-        panel: The grid.
-        point: Components followed by the seed variance.
+    """Returns one row per factor, and one for calibration as a whole, from components followed by the seed variance.
 
     Returns:
         `first_order` and `total` shares, the `shapley` share (a term counts in equal parts for its
@@ -182,8 +174,7 @@ def calibration_parts(panel: Panel, point: Estimate) -> pd.DataFrame:
     columns = ["factor", "variance", "share", "aliased"]
     if not panel.calibration:
         return pd.DataFrame(columns=columns)
-    calibration = design.factors_of(panel.rows, design.Role.CALIBRATION)
-    parts = [f for f in calibration if panel.rows[f].nunique(dropna=False) > 1]
+    parts = [f for f in panel.calibration_factors if panel.rows[f].nunique(dropna=False) > 1]
     labels = _configurations(panel)[parts]
     subsets = (chosen for k in range(len(parts) + 1) for chosen in itertools.combinations(parts, k))
     worth = {chosen: _worth(panel, point, labels, chosen) for chosen in subsets}
@@ -206,7 +197,7 @@ def _configurations(panel: Panel) -> pd.DataFrame:
     sizes = [n if f in panel.calibration else 1 for f, n in zip(panel.grid.factors, panel.grid.shape, strict=True)]
     index = np.unravel_index(panel.cells, panel.grid.shape)
     kept = [i if n > 1 else np.zeros_like(i) for i, n in zip(index, sizes, strict=True)]
-    frame = panel.rows[list(design.factors_of(panel.rows, design.Role.CALIBRATION))]
+    frame = panel.rows[list(panel.calibration_factors)]
     return frame.assign(code=np.ravel_multi_index(kept, sizes)).drop_duplicates("code").sort_values("code")
 
 

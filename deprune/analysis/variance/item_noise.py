@@ -107,13 +107,7 @@ class ItemNoise:
 
 
 def item_noise(panel: Panel, answers: Mapping[str, Array], scale: float) -> ItemNoise:
-    """Measures the noise of items on a complete panel.
-
-    Args:
-        panel: A complete panel of means over items.
-        answers: As `load_items` gives them.
-        scale: What these are multiplied with to be in the unit of the panel.
-    """
+    """Measures the noise of items on a complete panel of means over them, which are `scale` times the answers."""
     r, n_cells = panel.n_seeds, panel.grid.n_cells
     products, seed = np.zeros((n_cells, n_cells)), 0.0
     for correct in answers.values():

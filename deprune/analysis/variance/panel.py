@@ -54,12 +54,16 @@ class Panel:
         """Number of replicates of the grid."""
         return int(self.seeds.max()) + 1
 
+    @property
+    def places(self) -> Array:
+        """Place of each run among all replicates and cells, `(n,)`."""
+        return self.seeds * self.grid.n_cells + self.cells
+
     @cached_property
     def counts(self) -> Array:
         """Number of runs in each replicate and cell, `(n_seeds, n_cells)`."""
-        counts = np.zeros((self.n_seeds, self.grid.n_cells), dtype=int)
-        np.add.at(counts, (self.seeds, self.cells), 1)
-        return counts
+        shape = (self.n_seeds, self.grid.n_cells)
+        return np.bincount(self.places, minlength=math.prod(shape)).reshape(shape)
 
     @property
     def is_complete(self) -> bool:
@@ -77,6 +81,11 @@ class Panel:
         of_calibration = (*design.names(design.Role.CALIBRATION), design.CONFIGURATION)
         return tuple(f for f in self.grid.factors if f in of_calibration)
 
+    @property
+    def calibration_factors(self) -> tuple[str, ...]:
+        """All factors of the calibration configuration, also those that the grid joins or that do not vary."""
+        return design.factors_of(self.rows, design.Role.CALIBRATION)
+
     def cube(self, values: Array | None = None) -> Array:
         """Returns mean values by replicate and cell, `(n_seeds, n_cells)`, of a complete panel.
 
@@ -87,9 +96,8 @@ class Panel:
                 in what is returned.
         """
         values = self.values if values is None else values
-        flat = self.seeds * self.grid.n_cells + self.cells
         sums = np.zeros((self.n_seeds * self.grid.n_cells, *values.shape[1:]))
-        np.add.at(sums, flat, values)
+        np.add.at(sums, self.places, values)
         means = sums / self.counts.reshape(-1, *[1] * (values.ndim - 1))
         return np.moveaxis(means.reshape(self.n_seeds, self.grid.n_cells, *values.shape[1:]), (0, 1), (-2, -1))
 
@@ -101,11 +109,9 @@ class Panel:
             One array `(m, c)` for every kind of draw: the places (seed × n_cells + cell) of the c
             cells that were computed from each of m draws, in the same order for all.
         """
-        frame = pd.DataFrame({"place": self.seeds * self.grid.n_cells + self.cells, "draw": self.draws})
         factors = design.factors_of(self.rows)
-        for factor in factors:
-            frame[factor] = pd.factorize(self.rows[factor], use_na_sentinel=False)[0]
-        frame = frame.drop_duplicates("place")
+        codes = {factor: pd.factorize(self.rows[factor], use_na_sentinel=False)[0] for factor in factors}
+        frame = pd.DataFrame({"place": self.places, "draw": self.draws, **codes}).drop_duplicates("place")
         inner = [f for f in factors if frame.groupby("draw")[f].nunique().max() > 1]
         frame = frame.sort_values(["draw", *inner, "place"])
         levels, places = frame[inner].to_numpy(), frame["place"].to_numpy()

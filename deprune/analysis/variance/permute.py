@@ -27,11 +27,7 @@ def permutation_p(panel: Panel, effect: str, n: int, rng: Generator) -> float:
 
     Where there are no more than n permutations, all are tried and p is exact. NaN where nothing can be exchanged.
 
-    Args:
-        panel: A complete panel; its response may be a vector.
-        effect: `calibration` or `search`.
-        n: Number of random permutations.
-        rng: Source of the permutations.
+    The effect is `calibration` or `search`; the panel is complete, and its response may be a vector.
     """
     if not panel.is_complete:
         return math.nan
@@ -59,12 +55,9 @@ def _sum_of_squares(panel: Panel, flat: Array, chosen: Array) -> Array:
 
 def _draws_differ(panel: Panel) -> bool:
     """Whether some calibration factor is only compared between draws."""
-    varying = [f for f in _calibration(panel) if panel.rows[f].nunique(dropna=False) > 1]
-    return any(panel.rows.groupby(panel.draws)[f].nunique(dropna=False).max() == 1 for f in varying)
-
-
-def _calibration(panel: Panel) -> tuple[str, ...]:
-    return design.factors_of(panel.rows, design.Role.CALIBRATION)
+    rows, of_draw = panel.rows, panel.rows.groupby(panel.draws)
+    varying = [f for f in panel.calibration_factors if rows[f].nunique(dropna=False) > 1]
+    return any(of_draw[f].nunique(dropna=False).max() == 1 for f in varying)
 
 
 def permutations(panel: Panel, effect: str, n: int, rng: Generator) -> tuple[Array, bool]:
@@ -93,9 +86,8 @@ def _layout(panel: Panel, places: Array, effect: str) -> tuple[Array, list[Array
     That is the columns of `places` by level that is exchanged and everything else, `(levels, rest)`, and the groups of
     rows of `places` that may change places.
     """
-    frame = panel.rows.assign(place=panel.seeds * panel.grid.n_cells + panel.cells)
-    frame = frame.drop_duplicates("place").set_index("place")
-    exchanged = [SEARCH] if effect == "search" else list(_calibration(panel))
+    frame = panel.rows.assign(place=panel.places).drop_duplicates("place").set_index("place")
+    exchanged = [SEARCH] if effect == "search" else list(panel.calibration_factors)
     rest = [f for f in design.factors_of(frame) if f not in exchanged]
     cells = frame.loc[places[0]]
     level = cells.groupby(exchanged, observed=True, dropna=False).ngroup().to_numpy()
