@@ -4,8 +4,6 @@ All grouping in the analysis asks this module. A new factor is one more entry of
 records, becomes a factor of every grid and part of the conditions within which anything is compared.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,8 +19,7 @@ SEARCH, OBJECTIVE, MODEL, SEED = "search", "objective", "model", "calib_seed"
 CONDITION, CONFIGURATION = "condition", "calib_config"
 """Factors that stand for all existing combinations of others."""
 
-OF_PRUNED = ("budget", "treatment")
-"""Factors of conditions that a dense model has not."""
+OF_PRUNED = ("budget", "treatment")  # factors of conditions that a dense model has not
 
 MAX_NAMED = 5
 
@@ -101,8 +98,7 @@ FACTORS = (
 
 def names(*roles: Role) -> tuple[str, ...]:
     """Returns the names of the factors of some roles, by default of all that a grid can have."""
-    wanted = roles or tuple(role for role in Role if role != Role.REPLICATE)
-    return tuple(f.name for f in FACTORS if f.role in wanted)
+    return tuple(f.name for f in FACTORS if (f.role in roles if roles else f.role != Role.REPLICATE))
 
 
 def factor(name: str) -> Factor:
@@ -142,8 +138,7 @@ def joint() -> dict[str, tuple[str, ...]]:
 
 def grid_order() -> tuple[str, ...]:
     """Returns all factors of grids in the order in which terms name them."""
-    rest = [name for name in names() if name not in names(*WITHIN)]
-    return (CONDITION, *names(*WITHIN), CONFIGURATION, *rest)
+    return (CONDITION, *names(*WITHIN), CONFIGURATION, *names(Role.CALIBRATION, Role.SEARCH))
 
 
 def label_parts(frame: pd.DataFrame) -> list[Factor]:
@@ -158,12 +153,9 @@ def configuration_labels(runs: pd.DataFrame) -> list[str]:
 
 
 def ordered_levels(name: str, levels: Iterable[str], ranks: Mapping[str, float] | None = None) -> list[str]:
-    """Returns the levels of a factor in the order in which tables and figures show them.
+    """Returns the levels of a factor, or of another column, in the order in which tables and figures show them.
 
-    Args:
-        name: A factor or another column.
-        levels: Its levels.
-        ranks: The order of levels that have one; others follow, by name.
+    Levels without a rank, or without a place among those that the factor names, follow by name.
     """
     known = {level: i for f in FACTORS if f.name == name for i, level in enumerate(f.levels)}
     order: Mapping[str, float] = known if ranks is None else ranks
@@ -195,12 +187,9 @@ def value_at(record: Any, place: str) -> Any:
 
 def levels_in(content: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the levels that a file of any version names, also a flat one, to tell which levels lack runs."""
-    found = {}
-    for name in names():
-        level = value_at(content, factor(name).place)
-        level = content.get(name) if level is None else level
-        if isinstance(level, str | int):
-            found[name] = level
+    levels = {name: value_at(content, factor(name).place) for name in names()}
+    levels = {name: content.get(name) if level is None else level for name, level in levels.items()}
+    found = {name: level for name, level in levels.items() if isinstance(level, str | int)}
     defaults = {f.name: f.default for f in FACTORS if f.default is not None}
     return {**defaults, **found} if found else {}
 

@@ -1,7 +1,5 @@
 """Names for what the modules of the analysis exchange."""
 
-from __future__ import annotations
-
 from typing import Any, TypeAlias
 
 import numpy as np

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from deprune.analysis.variance.estimators import Estimate, seed_variance
+from deprune.analysis.variance.panel import Panel
 from deprune.record.legacy import METRICS
 from deprune.record.schema import MetricRow
 from deprune.record.store import ResultStore
@@ -94,6 +96,15 @@ def _record(run_id: str, at: Mapping[str, Any], effect: np.ndarray, truth: Truth
                  _row("held_out", "log_perplexity", perplexity, DENSE["perplexity"])),
         **{"removal.order": tuple(removed)}, **at,
     )  # fmt: skip
+
+
+def plain(panel: Panel) -> Estimate:
+    """Squared coefficients of the cells' means: SS / N of the classical table, with the noise of seeds in it."""
+    cube = panel.cube()
+    b = panel.grid.coefficients(cube.mean(axis=-2)).reshape(-1, panel.grid.n_cells)
+    seed = float(seed_variance(cube).sum()) if panel.n_seeds > 1 else 0.0
+    order = len(panel.grid.factors)
+    return Estimate(grid=panel.grid, estimator="plain", products=b.T @ b, seed=seed, order=order, degrees=1)
 
 
 def _row(task: str, metric: str, value: float, dense: float) -> MetricRow:

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from statsmodels.stats.multitest import multipletests
 
 from deprune.analysis import load, load_published
+from deprune.analysis.adjust import Method, benjamini_hochberg, holm, with_adjusted
 from deprune.analysis.report import Claim, gather, judge, with_published_ranks
 from deprune.analysis.searches.gains import gains_over_oneshot
 from deprune.analysis.variance.headline import Ratio
@@ -156,3 +158,15 @@ def test_a_search_that_shares_no_condition_with_oneshot_has_no_gain(tmp_path: Pa
     assert set(found["search"]) == set(LEVELS["search"]) - {"oneshot", "greedy"}
     assert (found["cells"] == 12).all()
     assert gains_over_oneshot(replace(results, runs=runs[runs["search"] != "oneshot"]), "accuracy").empty
+
+
+@pytest.mark.parametrize(("method", "name"), [(holm, "holm"), (benjamini_hochberg, "fdr_bh")])
+@pytest.mark.parametrize("n", [1, 2, 9])
+def test_adjusted_p_values_are_those_of_statsmodels(method: Method, name: str, n: int) -> None:
+    p = np.random.default_rng(n).uniform(size=n) ** 3
+    p[n // 2] = p[0]
+    table = pd.DataFrame({"p": [*p, np.nan]})
+    found = with_adjusted(table, "p", "adjusted", method)["adjusted"]
+    np.testing.assert_allclose(found[:-1], multipletests(p, method=name)[1], rtol=1e-14)
+    assert np.isnan(found.iloc[-1])
+    assert "adjusted" not in with_adjusted(pd.DataFrame(), "p", "adjusted", method)

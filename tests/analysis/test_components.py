@@ -18,11 +18,12 @@ from statsmodels.stats.anova import anova_lm
 from deprune.analysis import decompose
 from deprune.analysis.variance.classical import _omega_interval, classical_table
 from deprune.analysis.variance.decompose import ranges_without_one
-from deprune.analysis.variance.estimators import cross_replicate, fit_then_decompose, plain
+from deprune.analysis.variance.estimators import cross_replicate, fit_then_decompose
 from deprune.analysis.variance.factor_grid import Grid
+from deprune.analysis.variance.headline import calibration_parts
 from deprune.analysis.variance.panel import Panel, build_panel
-from deprune.analysis.variance.parts import calibration_parts
 from deprune.analysis.variance.reml import MixedModel
+from tests.analysis.sweeps import plain
 
 TRUTH = {
     ("model",): 30.0, ("calib_dataset",): 8.0, ("search",): 3.0, ("calib_dataset", "search"): 2.0,

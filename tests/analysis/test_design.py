@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from deprune.core.errors import AnalysisError
 from deprune.record.schema import FAILURE_SCHEMA_VERSION, FailureRecord
 from deprune.record.store import ResultStore
 from tests.analysis.sweeps import Truth, write_sweep
+from tests.conftest import ROOT
 from tests.test_record import make_record
 
 IDENTITY: dict[str, Any] = {
@@ -189,6 +191,21 @@ def test_a_factor_is_added_in_one_place(tmp_path: Path, monkeypatch: pytest.Monk
     assert "similar subsets, tiny, k = 3, bf16" in {part.subject for part in judge(evidence)[1].parts}
     assert write_report(evidence, tmp_path / "out").is_file()
     assert len(load_published().runs) == 90, "tables from elsewhere need not know of it"
+
+
+def test_the_guide_to_adding_a_factor_works_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guide = (ROOT / "deprune" / "analysis" / "README.md").read_text().split("## Adding a factor")[1]
+    (code,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    for dtype, seed, loss in (("float32", 0, 2.0), ("float32", 1, 2.1), ("bf16", 0, 3.0), ("bf16", 1, 3.1)):
+        identity = changed(changed(IDENTITY, "model.dtype", dtype), "calib.seed", seed)
+        put(tmp_path, f"{dtype}-{seed}", identity, calib_seed=seed, calib_sample_id=str(seed), calib_value=loss)
+    with pytest.raises(AnalysisError, match=r"model\.dtype \("):
+        load(tmp_path)
+    monkeypatch.setattr(design, "FACTORS", design.FACTORS)  # the guide changes it
+    exec(code, {})
+    found = decompose(load(tmp_path), "calibration loss increase", n_resamples=20)
+    assert found.panel.grid.factors == ("dtype",)
+    assert found.components.set_index("term").loc["dtype", "sigma2"] == pytest.approx(0.25)
 
 
 def test_a_factor_of_the_calibration_is_added_in_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

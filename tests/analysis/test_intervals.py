@@ -11,7 +11,7 @@ from made import make_cells, make_runs
 from scipy import stats
 from simulate import FULL, SCENARIOS, measure, rows_as_independent, simulate
 
-from deprune.analysis.variance.estimators import cross_replicate, cross_terms, fit_then_decompose, plain
+from deprune.analysis.variance.estimators import cross_replicate, cross_terms, fit_then_decompose
 from deprune.analysis.variance.headline import quantities
 from deprune.analysis.variance.intervals import interval_of_log_ratio, interval_of_share, p_of_log_ratio
 from deprune.analysis.variance.item_noise import item_noise
@@ -159,8 +159,3 @@ def test_p_of_a_ratio_is_where_its_interval_ends_at_zero(shift: float) -> None:
     t = shift / np.std(np.log(above / below)[2:])
     assert p == pytest.approx(2 * stats.t.sf(t, 12), abs=0.05)
     assert (p <= 0.05) == (interval_of_log_ratio(above, below, 12)[1] > 0)
-
-
-def test_plain_is_labelled() -> None:
-    panel, _, _ = simulate(SCENARIOS["own draws, 3 seeds"], np.random.default_rng(0))
-    assert "biased upwards" in plain(panel).bias

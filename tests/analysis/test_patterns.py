@@ -16,10 +16,10 @@ from scipy.spatial.distance import pdist, squareform
 from deprune.analysis.patterns.consensus import chance_jaccard, consensus, dispersion
 from deprune.analysis.patterns.masks import decompose_patterns, masks_of
 from deprune.analysis.read.results import Results
-from deprune.analysis.variance.estimators import plain
 from deprune.analysis.variance.panel import build_panel
 from deprune.analysis.variance.permute import permutation_p, permutations
 from deprune.core.errors import AnalysisError
+from tests.analysis.sweeps import plain
 
 SMALL = {"model": ("m0",), "budget": (3,), "calib_dataset": ("c4", "code", "facts"), "objective": ("nll",)}
 N_BLOCKS = 12

@@ -10,9 +10,9 @@ from deprune.analysis import check_published, decompose, load_published
 from deprune.analysis.read.published import published_remarks, read_table
 from deprune.analysis.read.responses import response
 from deprune.analysis.searches.cost import spread_across_searches
-from deprune.analysis.variance.estimators import plain
 from deprune.analysis.variance.panel import build_panel
 from deprune.core.errors import AnalysisError
+from tests.analysis.sweeps import plain
 
 OFF_BY_MORE_THAN_ROUNDING = {
     ("Table 1, average", "llama3.1-8b", 7, "oneshot"),

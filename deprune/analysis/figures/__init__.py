@@ -1,7 +1,13 @@
 """The figures of the analysis: each function takes tables and returns a matplotlib figure."""
 
-from deprune.analysis.figures.agreement import rank_agreement, values_against_each_other
-from deprune.analysis.figures.outcomes import interaction, optimality, quality_cost, search_spread
+from deprune.analysis.figures.outcomes import (
+    interaction,
+    optimality,
+    quality_cost,
+    rank_agreement,
+    search_spread,
+    values_against_each_other,
+)
 from deprune.analysis.figures.removal import block_shares, consensus_matrix, removal_patterns
 from deprune.analysis.figures.shares import seeds_used, variance_shares
 

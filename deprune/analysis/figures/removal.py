@@ -1,7 +1,5 @@
 """Which blocks go."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from itertools import groupby, pairwise
 
@@ -15,37 +13,27 @@ from deprune.analysis import design
 from deprune.analysis.figures.shares import PARTS
 from deprune.analysis.figures.style import INK, QUIET, condition_name, new_figure, short, styled
 
-FREQUENCY = "Greys"
-SIMILARITY = "viridis"  # its lightness rises evenly, so it reads in grey
-
 
 @styled
 def removal_patterns(frequency: pd.DataFrame, model: str) -> Figure:
     """Draws which blocks each search removes at each calibration; shading is the share of seeds (the study's Figure 1).
 
-    Args:
-        frequency: As `removal_frequency` returns it.
-        model: For the title.
+    The table is that of `removal_frequency`.
     """
     groups = list(frequency.groupby(design.conditions(frequency), observed=True))
-    tables = [_pattern_table(group) for _, group in groups]
+    keys = ["calibration", "search", "block"]
+    tables = [group.set_index(keys)["removed"].unstack().dropna(how="all") for _, group in groups]
     height = max(2.6, 1.2 + 0.15 * max(map(len, tables)))  # the label of the colours is as long as that
     figure, axes = new_figure(height, 1, len(groups))
     for ax, table, (key, _) in zip(axes[0], tables, groups, strict=True):
-        image = ax.imshow(table, cmap=FREQUENCY, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+        image = ax.imshow(table, cmap="Greys", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
         ax.set_title(", ".join([f"{short(model)}, {key[0]} blocks removed", *map(str, key[1:])]))
         _label_rows(ax, table.index, with_groups=ax is axes[0, 0])
         ax.set_xlabel("block")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.colorbar(
-        image, ax=axes[0].tolist(), label="share of runs that remove it", shrink=min(1, 20 / len(tables[0]))
-    )
+    shrink = min(1, 20 / len(tables[0]))
+    figure.colorbar(image, ax=axes[0].tolist(), label="share of runs that remove it", shrink=shrink)
     return figure
-
-
-def _pattern_table(frequency: pd.DataFrame) -> pd.DataFrame:
-    keys = ["calibration", "search", "block"]
-    return frequency.set_index(keys)["removed"].unstack().dropna(how="all")
 
 
 def _label_rows(ax: Axes, index: pd.Index, *, with_groups: bool) -> None:
@@ -67,21 +55,15 @@ def _label_rows(ax: Axes, index: pd.Index, *, with_groups: bool) -> None:
 
 @styled
 def block_shares(by_block: pd.DataFrame, model: str) -> Figure:
-    """Draws the variance of each block's removal by its origin: which blocks depend on the calibration.
-
-    Args:
-        by_block: The table `by_block` of `Patterns`.
-        model: For the title.
-    """
+    """Draws the variance of each block's removal by its origin, from the table `by_block` of `Patterns`."""
     figure, axes = new_figure(2.7)
     ax = axes[0, 0]
     bottom = np.zeros(len(by_block))
     for name, (label, colour, hatch) in PARTS.items():
         if name in by_block:
             value = by_block[name].clip(lower=0).to_numpy(float)
-            ax.bar(
-                by_block["block"], value, bottom=bottom, color=colour, hatch=hatch, edgecolor=INK, lw=0.4, label=label
-            )
+            style = {"color": colour, "hatch": hatch, "edgecolor": INK, "lw": 0.4, "label": label}
+            ax.bar(by_block["block"], value, bottom=bottom, **style)
             bottom += value
     ax.plot(by_block["block"], by_block["removed"] * (1 - by_block["removed"]), color=INK, lw=0, marker="_", ms=7,
             label="all, as observed")  # fmt: skip
@@ -95,32 +77,30 @@ def block_shares(by_block: pd.DataFrame, model: str) -> Figure:
 def consensus_matrix(similarity: pd.DataFrame, condition: Iterable[object]) -> Figure:
     """Draws how alike the patterns of every two (calibration, search) are; calibrations stand together.
 
-    Args:
-        similarity: As `deprune.analysis.patterns.similarity.similarity` returns it.
-        condition: Model, budget and what else is held fixed, for the title.
+    The table is that of `deprune.analysis.patterns.similarity.similarity` at the condition, which is in the title.
     """
     n = len(similarity)
     figure, axes = new_figure(min(1.8 + 0.16 * n, 6.6))
     ax = axes[0, 0]
     ax.set_facecolor("white")
-    image = ax.imshow(similarity.to_numpy(), cmap=SIMILARITY, vmin=0, vmax=1, interpolation="nearest")
+    # The lightness of viridis rises evenly, so it reads in grey.
+    image = ax.imshow(similarity.to_numpy(), cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
     bar = figure.colorbar(image, ax=ax, label="chance-corrected Jaccard similarity", extend="min")
-    ceiling = float(np.nanmean(np.diag(similarity))) if np.isfinite(np.diag(similarity)).any() else np.nan
+    ceiling = pd.Series(np.diag(similarity)).mean()
     bar.set_ticks([0, 0.25, 0.5, 0.75, 1], labels=["0 (chance)", "0.25", "0.5", "0.75", "1 (identical)"])
     if np.isfinite(ceiling):
         bar.ax.axhline(ceiling, color="white", lw=3)
         bar.ax.axhline(ceiling, color=INK, lw=1.2)
         bar.set_label(f"chance-corrected Jaccard similarity\n(black line: another seed, {ceiling:.2f})")
-    edges = np.flatnonzero(similarity.index.get_level_values(0)[1:] != similarity.index.get_level_values(0)[:-1]) + 0.5
+    calibrations, searches = (similarity.index.get_level_values(level) for level in (0, 1))
+    edges = np.flatnonzero(calibrations[1:] != calibrations[:-1]) + 0.5
     for edge in edges:
         ax.axhline(edge, color="white", lw=1.5)
         ax.axvline(edge, color="white", lw=1.5)
-    bounds = [-0.5, *edges, n - 0.5]
-    middles = [(a + b) / 2 for a, b in pairwise(bounds)]
-    names = list(dict.fromkeys(similarity.index.get_level_values(0)))
-    searches = similarity.index.get_level_values(1)
+    middles = [(a + b) / 2 for a, b in pairwise([-0.5, *edges, n - 0.5])]
     ax.set_yticks(range(n), [short(s, 18) for s in searches], fontsize=7)
-    ax.set_xticks(middles, [short(name, 18) for name in names], rotation=20, ha="right", fontsize=7)
+    names = [short(name, 18) for name in dict.fromkeys(calibrations)]
+    ax.set_xticks(middles, names, rotation=20, ha="right", fontsize=7)
     ax.set_title(condition_name(condition))
     ax.set(xlabel="calibration (searches in the order of the rows)", ylabel="search, by calibration")
     ax.spines[:].set_color(QUIET)

@@ -1,7 +1,5 @@
 """Whose variance it is: calibration, search, both, seed."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -30,8 +28,8 @@ def variance_shares(headlines: pd.DataFrame, switches: pd.DataFrame) -> Figure:
     """
     subjects = list(dict.fromkeys(headlines["subject"]))
     figure, axes = new_figure(1.3 + 0.42 * len(subjects), 1, 2, sharey=True)
-    for ax, share, title in zip(axes[0], ("share", "share_within"), ("of all variance", "within model and budget"),
-                                strict=True):  # fmt: skip
+    titles = {"share": "of all variance", "share_within": "within model and budget"}
+    for ax, (share, title) in zip(axes[0], titles.items(), strict=True):
         wide = headlines.pivot(index="subject", columns="quantity", values=share).reindex(subjects)
         _stack(ax, wide.drop(columns="V_condition") if share == "share_within" else wide)
         _whiskers(ax, headlines, subjects, share)
@@ -39,9 +37,7 @@ def variance_shares(headlines: pd.DataFrame, switches: pd.DataFrame) -> Figure:
         ax.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     axes[0, 0].set_yticks(range(len(subjects)), [short(s, 44) for s in subjects])
     axes[0, 0].invert_yaxis()
-    texts = switches.set_index("subject")
-    for i, subject in enumerate(subjects):
-        row = texts.loc[subject]
+    for i, row in switches.set_index("subject").loc[subjects].reset_index().iterrows():
         axes[0, 1].text(1.03, i, f"C {row['calibration']}\nS {row['search']}", va="center", fontsize=7)
     axes[0, 1].text(1.03, -0.75, "switch RMS", va="center", fontsize=7)
     used = [name for name in PARTS if name in set(headlines["quantity"])]
@@ -88,9 +84,8 @@ def seeds_used(shares: pd.DataFrame) -> Figure:
             rows = part[part["quantity"] == name]
             x = rows["seeds"] + 0.08 * (shift - 1)
             label, colour, _ = PARTS[name]
-            ends = (rows["share_within_low"].fillna(rows["share_within"]),
-                    rows["share_within_high"].fillna(rows["share_within"]))  # fmt: skip
-            ax.vlines(x, *ends, color=colour)
+            low, high = (rows[f"share_within_{end}"].fillna(rows["share_within"]) for end in ("low", "high"))
+            ax.vlines(x, low, high, color=colour)
             ax.plot(x, rows["share_within"], marker=marker, ls=line, color=colour, label=label, mec=INK, mew=0.5)
         ax.set(title=short(subject), xlabel="calibration seeds used")
         ax.set_xticks(sorted(set(part["seeds"])))

@@ -4,8 +4,6 @@ Colours are those of Okabe and Ito (2008), told apart with every common colour b
 lightness tell them apart in grey.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable
 from functools import wraps
@@ -27,8 +25,7 @@ from deprune.analysis.types import Array
 CALIBRATION, SEARCH, BOTH, SEED, CONDITION = "#0072B2", "#E69F00", "#CC79A7", "#FFFFFF", "#D9D9D9"
 INK, QUIET = "#222222", "#8A8A8A"
 
-WIDTH = 7.2
-"""Width of a figure [inch]: two columns of a paper."""
+WIDTH = 7.2  # width of a figure [inch]: two columns of a paper
 
 MAX_PANELS = 12
 MAX_LABEL = 34
@@ -81,15 +78,17 @@ def new_figure(height: float, rows: int = 1, columns: int = 1, **options: Any) -
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
-def panels(n: int, height: float, columns: int = 3, **options: Any) -> tuple[Figure, list[Axes]]:
-    """Returns a figure with n panels in rows, each `height` high [inch]."""
-    columns = 2 if n == 4 else min(columns, n)
-    rows = math.ceil(n / columns)
-    figure, axes = new_figure(rows * height + 0.5, rows, columns, **options)
-    flat = list(np.ravel(axes))
-    for spare in flat[n:]:
+def panels_of(table: pd.DataFrame, within: list[str], height: float) -> tuple[Figure, list[tuple[Axes, Any, Any]]]:
+    """Returns a figure with a panel for each of the first conditions of a table, named; its axes, keys and rows."""
+    groups = list(table.groupby(within, observed=True))[:MAX_PANELS]
+    columns = 2 if len(groups) == 4 else min(3, len(groups))
+    n_rows = math.ceil(len(groups) / columns)
+    figure, axes = new_figure(n_rows * height + 0.5, n_rows, columns)
+    for ax, (key, _) in zip(axes.flat, groups, strict=False):
+        ax.set_title(condition_name(key))
+    for spare in axes.flat[len(groups) :]:
         spare.remove()
-    return figure, flat[:n]
+    return figure, [(ax, key, rows) for ax, (key, rows) in zip(axes.flat, groups, strict=False)]
 
 
 def short(text: object, length: int = MAX_LABEL) -> str:
@@ -110,8 +109,9 @@ def plain_log_ticks(axis: Any) -> None:
     axis.set_minor_formatter(lambda *_: "")
 
 
-def name_axes(axes: list[Axes], x: str, y: str) -> None:
+def name_axes(figure: Figure, x: str, y: str) -> None:
     """Names the axes of a grid of panels on its outer side only."""
+    axes = figure.axes
     grid = axes[0].get_gridspec()
     columns = grid.ncols if grid is not None else 1
     for ax in axes[-columns:]:
@@ -139,9 +139,6 @@ def _declared(table: pd.DataFrame) -> list[str]:
 
 def search_legend(figure: Figure, table: pd.DataFrame, **line: Any) -> None:
     """Adds one legend of a table's searches below the figure."""
-    marks = marks_of(table)
-    handles = [
-        Line2D([], [], color=marks[s].colour, marker=marks[s].marker, label=short(s), **line)
-        for s in searches_of(table)
-    ]
+    marks = [(search, marks_of(table)[search]) for search in searches_of(table)]
+    handles = [Line2D([], [], color=mark.colour, marker=mark.marker, label=short(s), **line) for s, mark in marks]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 7), handlelength=1.6)

@@ -1,13 +1,11 @@
 """How alike removal patterns are, and how much they scatter: means over pairs of runs."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from deprune.analysis import design
-from deprune.analysis.patterns.masks import masks_of
+from deprune.analysis.patterns.masks import masks_of, with_patterns
 from deprune.analysis.read.results import Results
 from deprune.analysis.types import Array, Generator
 from deprune.analysis.variance.permute import orders_of
@@ -28,9 +26,8 @@ def consensus(results: Results) -> pd.DataFrame:
         (1 − chance), `pairs` and `draws`. In the row of the difference, `p` is the share of exchanges of whole draws
         between configurations that give a difference as large: the test of no effect of the configuration.
     """
-    runs = results.runs[~results.runs["is_dense"] & results.runs["subset"].notna()]
-    rows = []
-    within = design.conditions(runs)
+    runs = with_patterns(results)
+    rows, within = [], design.conditions(runs)
     for key, group in runs.groupby(within, observed=True):
         condition = dict(zip(within, key, strict=True))
         rows += [condition | row for row in _consensus_rows(group, masks_of(group).to_numpy())]
@@ -58,10 +55,9 @@ def _consensus_rows(runs: pd.DataFrame, masks: Array) -> list[dict[str, object]]
     for kind, pairs in kinds.items():
         if pairs.any():
             value, low, high = _jackknife(jaccard, [(pairs, 1.0)], draws)
-            corrected = (value - chance["chance"]) / (1 - chance["chance"]) if chance["chance"] < 1 else np.nan
-            counts = {"pairs": int(pairs.sum()), "draws": len(np.unique(draws))}
             row = {"kind": kind, "jaccard": value, "low": max(low, 0.0), "high": min(high, 1.0), **chance}
-            rows.append(row | {"corrected": corrected} | counts)
+            row["corrected"] = (value - chance["chance"]) / (1 - chance["chance"]) if chance["chance"] < 1 else np.nan
+            rows.append(row | {"pairs": int(pairs.sum()), "draws": len(np.unique(draws))})
     if len(rows) > 1 and rows[1]["kind"] == "within search":
         signed = [(kinds["within calibration"], 1.0), (kinds["within search"], -1.0)]
         value, low, high = _jackknife(jaccard, signed, draws)
@@ -74,23 +70,15 @@ def _exchange_p(jaccard: Array, runs: pd.DataFrame, draws: Array, rng: Generator
     """Returns the p value of a difference as large when whole draws change places between configurations.
 
     Pairs of one draw stay what they are, so the difference is as large as pairs of one search and of different
-    configurations are unlike. What varies inside a draw, such as the objective, goes with it.
-
-    Args:
-        jaccard: `(n_runs, n_runs)`.
-        runs: Runs of one condition.
-        draws: Draw of each run.
-        rng: Source of the exchanges.
-
-    Returns:
-        p; NaN where no draws of different configurations can be exchanged.
+    configurations are unlike. What varies inside a draw, such as the objective, goes with it. NaN where no draws of
+    different configurations can be exchanged.
     """
     calibration = design.factors_of(runs, design.Role.CALIBRATION)
-    levels = {f: pd.factorize(runs[f], use_na_sentinel=False)[0] for f in calibration}
-    inside = [f for f in calibration if pd.Series(levels[f]).groupby(draws).nunique().max() > 1]
-    inner = _codes([levels[f] for f in inside], len(draws))
-    firsts = np.unique(draws, return_index=True)[1]
-    outer = _codes([levels[f] for f in calibration if f not in inside], len(draws))[firsts]
+    of_draw = runs.groupby(draws)
+    inside = [f for f in calibration if of_draw[f].nunique(dropna=False).max() > 1]
+    outside = [f for f in calibration if f not in inside]
+    inner = _combination(runs, inside)
+    outer = _combination(runs, outside)[np.unique(draws, return_index=True)[1]]
     if len(np.unique(outer)) in (1, len(outer)):
         return np.nan
     units = np.eye(len(outer))[draws]
@@ -111,18 +99,15 @@ def _exchange_p(jaccard: Array, runs: pd.DataFrame, draws: Array, rng: Generator
     return as_unlike / len(orders[0]) if exact else (as_unlike + 1) / (len(orders[0]) + 1)
 
 
-def _codes(columns: list[Array], n: int) -> Array:
+def _combination(runs: pd.DataFrame, factors: list[str]) -> Array:
     """Returns one number for each combination of levels."""
-    if not columns:
-        return np.zeros(n, dtype=int)
-    codes: Array = np.unique(np.column_stack(columns), axis=0, return_inverse=True)[1].ravel()
-    return codes
+    groups = runs.groupby(factors, observed=True, dropna=False).ngroup() if factors else pd.Series(0, runs.index)
+    return groups.to_numpy()
 
 
 def _same(column: pd.Series) -> Array:
     codes = pd.factorize(column, use_na_sentinel=False)[0]
-    same: Array = codes[:, None] == codes
-    return same
+    return np.asarray(codes[:, None] == codes)
 
 
 def _jackknife(values: Array, parts: list[tuple[Array, float]], draws: Array) -> tuple[float, float, float]:
@@ -171,21 +156,22 @@ def dispersion(results: Results) -> pd.DataFrame:
         The condition (`model`, `budget`), `factor`, `level`, the mean symmetric difference [blocks] of two runs at
         that level, `low` and `high` (jackknife over whole draws), and the number of `distinct` patterns among `runs`.
     """
-    runs = results.runs[~results.runs["is_dense"] & results.runs["subset"].notna()]
-    rows = []
-    within = design.conditions(runs)
+    runs = with_patterns(results)
+    rows, within = [], design.conditions(runs)
     kinds = [part.name for part in design.label_parts(runs) if not part.tag]
     for key, group in runs.groupby(within, observed=True):
-        for factor in (*kinds, design.SEARCH):
+        for factor in (f for f in (*kinds, design.SEARCH) if group[f].nunique() > 1):
             for level, part in group.groupby(factor, observed=True):
-                masks = masks_of(part).to_numpy()
-                pairs = np.triu(np.ones((len(part), len(part)), dtype=bool), 1)
-                if not pairs.any() or group[factor].nunique() < 2:
-                    continue
-                distance = 2 * (masks[0].sum() - masks @ masks.T)
-                draws = pd.factorize(design.draws_of(part), use_na_sentinel=False)[0]
-                value, low, high = _jackknife(distance, [(pairs, 1.0)], draws)
-                counts = {"distinct": part["subset"].nunique(), "runs": len(part)}
-                row = dict(zip(within, key, strict=True)) | {"factor": factor, "level": level}
-                rows.append(row | {"difference": value, "low": low, "high": high} | counts)
+                if len(part) > 1:
+                    row = dict(zip(within, key, strict=True)) | {"factor": factor, "level": level}
+                    rows.append(row | _scatter(part))
     return pd.DataFrame(rows)
+
+
+def _scatter(runs: pd.DataFrame) -> dict[str, object]:
+    masks = masks_of(runs).to_numpy()
+    distance = 2 * (masks[0].sum() - masks @ masks.T)
+    draws = pd.factorize(design.draws_of(runs), use_na_sentinel=False)[0]
+    value, low, high = _jackknife(distance, [(np.triu(np.ones(distance.shape, dtype=bool), 1), 1.0)], draws)
+    counts = {"distinct": runs["subset"].nunique(), "runs": len(runs)}
+    return {"difference": value, "low": low, "high": high, **counts}

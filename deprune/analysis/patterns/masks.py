@@ -5,17 +5,16 @@ PERMANOVA on that distance is the sum over blocks of the ordinary decomposition 
 Anderson 2001); no distance matrix is needed, and the estimators of scalars serve as they are.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
+from deprune.analysis import design
 from deprune.analysis.read.results import Results
-from deprune.analysis.variance.decompose import tables
+from deprune.analysis.variance.decompose import Decomposed, tables
 from deprune.analysis.variance.estimators import estimate
-from deprune.analysis.variance.headline import Ratio, quantities
+from deprune.analysis.variance.headline import quantities
 from deprune.analysis.variance.intervals import resample
 from deprune.analysis.variance.panel import Panel, build_panel
 from deprune.core.errors import AnalysisError
@@ -23,32 +22,26 @@ from deprune.core.suggestions import unknown_name
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patterns:
+class Patterns(Decomposed):
     """The decomposition of one model's removal patterns.
+
+    Variances are sums over blocks of the variance of being removed, so half the mean symmetric difference of two runs
+    taken at random. In place of `switch_rms`, `factors` has `switch_difference`, the mean symmetric difference [blocks]
+    when that factor alone moves to another level. The tests are PERMANOVA.
 
     Attributes:
         model: The model.
-        headline: As of `Decomposition`; variances are sums over blocks of the variance of being
-            removed, so half the mean symmetric difference of two runs taken at random.
-        ratio: log(V_C / V_S) and the verdict.
-        tests: Permutation p values of no effect on the patterns (PERMANOVA), permuting whole draws.
-        components: One row per term.
-        factors: Shares by factor; `switch_difference` is the mean symmetric difference [blocks] when that
-            factor alone moves to another level.
         by_block: One row per block: `removed` share of runs, and the headline variances of that block alone.
-        panel: The runs, their grid and their patterns.
-        notes: Sentences that belong under every table.
     """
 
     model: str
-    headline: pd.DataFrame
-    ratio: Ratio
-    tests: pd.DataFrame
-    components: pd.DataFrame
-    factors: pd.DataFrame
     by_block: pd.DataFrame
-    panel: Panel
-    notes: tuple[str, ...]
+
+
+def with_patterns(results: Results) -> pd.DataFrame:
+    """Returns the pruned runs whose removed blocks are known."""
+    runs = results.runs
+    return runs[~runs["is_dense"] & runs["subset"].notna()]
 
 
 def masks_of(runs: pd.DataFrame) -> pd.DataFrame:
@@ -79,7 +72,11 @@ def decompose_patterns(results: Results, model: str, *, n_resamples: int = 500, 
     Raises:
         AnalysisError: The model is unknown, or the cells do not allow it.
     """
-    panel = _panel(results, model)
+    runs = results.runs[~results.runs["is_dense"]]
+    if model not in set(runs[design.MODEL]):
+        raise AnalysisError(unknown_name("model", model, runs[design.MODEL].astype(str).unique()))
+    own = runs[runs[design.MODEL] == model]
+    panel = build_panel(own, masks_of(own).rename(columns={0: "removed blocks"}))
     rng = np.random.default_rng(seed)
     point = estimate(panel)
     resampled = resample(panel, point, n_resamples, rng)
@@ -87,21 +84,8 @@ def decompose_patterns(results: Results, model: str, *, n_resamples: int = 500, 
     factors = found.pop("factors")
     factors.insert(5, "switch_difference", factors.pop("switch_rms") ** 2)
     notes = [f"{point.estimator}: {point.bias}."] if point.bias else []
-    return Patterns(
-        model=model,
-        **found,
-        factors=factors,
-        by_block=_by_block(panel).assign(estimator=point.estimator),
-        notes=(*panel.notes, *notes),
-    )
-
-
-def _panel(results: Results, model: str) -> Panel:
-    runs = results.runs[~results.runs["is_dense"]]
-    if model not in set(runs["model"]):
-        raise AnalysisError(unknown_name("model", model, runs["model"].astype(str).unique()))
-    own = runs[runs["model"] == model]
-    return build_panel(own, masks_of(own).rename(columns={0: "removed blocks"}))
+    by_block = _by_block(panel).assign(estimator=point.estimator)
+    return Patterns(model=model, **found, factors=factors, by_block=by_block, notes=(*panel.notes, *notes))
 
 
 def _by_block(panel: Panel) -> pd.DataFrame:
@@ -110,7 +94,5 @@ def _by_block(panel: Panel) -> pd.DataFrame:
         one = replace(panel, values=panel.values[:, block])
         point = estimate(one)
         values = quantities(one, np.append(point.terms, point.seed))
-        rows.append(
-            {"block": block, "removed": float(one.values.mean())} | {name: float(v) for name, v in values.items()}
-        )
+        rows.append({"block": block, "removed": one.values.mean(), **values})
     return pd.DataFrame(rows)

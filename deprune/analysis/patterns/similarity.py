@@ -1,7 +1,5 @@
 """Tables behind the figures of patterns: how often blocks go, and how alike configurations are."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np
@@ -9,11 +7,10 @@ import pandas as pd
 
 from deprune.analysis import design
 from deprune.analysis.patterns.consensus import chance_jaccard
-from deprune.analysis.patterns.masks import masks_of
+from deprune.analysis.patterns.masks import masks_of, with_patterns
 from deprune.analysis.read.results import Results
 
-MAX_GROUPS = 6
-"""More calibration configurations than this are shown by objective and corpus, the rest averaged."""
+MAX_GROUPS = 6  # more calibration configurations than this are shown by objective and corpus, the rest averaged
 
 
 def calibration_groups(runs: pd.DataFrame) -> pd.Series:
@@ -35,47 +32,35 @@ def removal_frequency(results: Results, model: str) -> pd.DataFrame:
         One row per condition (such as `budget`), `calibration`, `search` and `block`: `removed`, the share of runs
         without that block, in which seeds are averaged.
     """
-    runs = _with_subsets(results.where({design.MODEL: model}))
-    masks = masks_of(runs)
+    runs = with_patterns(results.where({design.MODEL: model}))
     within = [name for name in design.conditions(runs) if name != design.MODEL]
     keys = [*(runs[name] for name in within), calibration_groups(runs).rename("calibration"), runs[design.SEARCH]]
-    means = masks.groupby(keys, observed=True, sort=True).mean()
+    means = masks_of(runs).groupby(keys, observed=True, sort=True).mean()
     long = means.reset_index().melt([*within, "calibration", "search"], var_name="block", value_name="removed")
     return long.astype({"block": int})
 
 
 def similarity(results: Results, at: Mapping[str, object]) -> pd.DataFrame:
-    """Returns the mean chance-corrected Jaccard similarity of the patterns of every two (calibration, search).
-
-    Args:
-        results: The runs.
-        at: The condition: a model, a budget, and what else is held fixed.
+    """Returns the mean chance-corrected Jaccard similarity, at a condition, of the patterns of every two kinds of run.
 
     A run is never compared with itself, so that the diagonal is what another seed changes: the ceiling.
 
     Returns:
         A square table with `calibration` and `search` on both axes; 1 is identical, 0 is chance.
     """
-    runs = _with_subsets(results.where(at))
+    runs = with_patterns(results.where(at))
     masks = masks_of(runs).to_numpy()
-    n_blocks, size = masks.shape[1], int(masks[0].sum())
-    shared = masks @ masks.T
-    floor = chance_jaccard(n_blocks, size)
+    shared, size = masks @ masks.T, int(masks[0].sum())
+    floor = chance_jaccard(masks.shape[1], size)
     corrected = (shared / np.maximum(2 * size - shared, 1) - floor) / (1 - floor)
     np.fill_diagonal(corrected, np.nan)
-    labels = pd.MultiIndex.from_arrays(
-        [calibration_groups(runs), runs["search"].astype(str)], names=["calibration", "search"]
-    )
-    kinds = labels.unique()
-    order = {s: i for i, s in enumerate(runs["search"].cat.categories.astype(str))}
-    kinds = pd.MultiIndex.from_tuples(sorted(kinds, key=lambda kind: (kind[0], order[kind[1]])), names=labels.names)
+    columns = [calibration_groups(runs), runs[design.SEARCH].astype(str)]
+    labels = pd.MultiIndex.from_arrays(columns, names=["calibration", "search"])
+    order = [*runs[design.SEARCH].cat.categories.astype(str)].index
+    in_order = sorted(labels.unique(), key=lambda kind: (kind[0], order(kind[1])))
+    kinds = pd.MultiIndex.from_tuples(in_order, names=labels.names)
     members = (labels.to_numpy()[:, None] == kinds.to_numpy()).astype(float)
     known = np.isfinite(corrected).astype(float)
     sums, counts = members.T @ np.nan_to_num(corrected) @ members, members.T @ known @ members
     means = np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
     return pd.DataFrame(means, index=kinds, columns=kinds)
-
-
-def _with_subsets(results: Results) -> pd.DataFrame:
-    runs = results.runs
-    return runs[~runs["is_dense"] & runs["subset"].notna()]

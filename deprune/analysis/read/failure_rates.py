@@ -1,7 +1,5 @@
 """What became of the jobs at each level of each factor: done, failed, stale, diverged."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """What runs are a function of, entry by entry: tells settings of one name apart, and refuses what cannot be pooled."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,17 +12,14 @@ import pandas as pd
 from deprune.analysis import design
 from deprune.core.errors import AnalysisError
 
-ABSENT = "null"
-"""The text of an entry that a run does not have: defaults stay out of identities."""
+ABSENT = "null"  # the text of an entry that a run does not have: defaults stay out of identities
 
 
 @dataclass(frozen=True)
 class Identities:
-    """The identities of runs.
+    """The identities of runs: one row each, and a column for each part, such as `calib`, with its JSON text.
 
-    Attributes:
-        parts: One row per run, and one column per part of the identity, such as `calib`: its JSON text, missing where
-            there is none. Most runs share their parts with others, so these are categories.
+    Most runs share their parts with others, so these are categories; missing where there is none.
     """
 
     parts: pd.DataFrame
@@ -32,10 +27,8 @@ class Identities:
     @cached_property
     def _said(self) -> dict[str, list[dict[str, str]]]:
         """Part -> the entries of each of its kinds, as text."""
-        return {
-            str(part): [dict(_entries(str(part), json.loads(text))) for text in self.parts[part].cat.categories]
-            for part in self.parts
-        }
+        kinds = {str(part): self.parts[part].cat.categories for part in self.parts}
+        return {part: [dict(_entries(part, json.loads(text))) for text in texts] for part, texts in kinds.items()}
 
     @cached_property
     def entries(self) -> tuple[str, ...]:
@@ -52,12 +45,7 @@ class Identities:
         return pd.Series(texts, index=runs.index)
 
     def labels(self, factor: design.Factor, plain: pd.Series) -> pd.Series:
-        """Adds what differs to levels that stand for several settings, such as `beam` of two widths.
-
-        Args:
-            factor: The factor.
-            plain: Its level in each run.
-        """
+        """Adds what differs to plain levels that stand for several settings, such as `beam` of two widths."""
         part = factor.covers[0].partition(".")[0]
         if part not in self.parts or not factor.tells_settings_apart:
             return plain

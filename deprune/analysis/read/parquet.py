@@ -4,8 +4,6 @@ pandas and pyarrow read it as a table of one row per run; the analysis reads it 
 Failures, the evaluations behind optimality gaps, and the names of sweeps are not in it.
 """
 
-from __future__ import annotations
-
 import functools
 import json
 import os
@@ -35,8 +33,7 @@ JSON_FIELDS = ("identity", "trace", "efficiency", "warnings", "stores", "measure
 ANSWERS = "downstream"
 """The column with the file of scores of a run's pruned model, which runs with the same subset share."""
 
-DICTIONARY_BYTES = 1 << 26
-"""Size up to which a column's repeated values are stored once."""
+DICTIONARY_BYTES = 1 << 26  # size up to which a column's repeated values are stored once
 
 
 def pack(results_dir: Path, file: Path) -> int:
@@ -48,26 +45,17 @@ def pack(results_dir: Path, file: Path) -> int:
     records = sorted(ResultStore(results_dir).records(), key=lambda record: record.run_id)
     if not records:
         raise DataError(f"There are no runs in {results_dir}; give the results_dir of a sweep.")
-    rows = [
-        columns_of(record) | {RECORD: json.dumps(asdict(record)), ANSWERS: _answers(results_dir, record)}
-        for record in records
-    ]
+    rows = [columns_of(r) | {RECORD: json.dumps(asdict(r)), ANSWERS: _answers(results_dir, r)} for r in records]
     unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+    packing = {"compression": "zstd", "compression_level": 19, "dictionary_pagesize_limit": DICTIONARY_BYTES}
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(
-            pa.Table.from_pylist(rows),
-            unfinished,
-            compression="zstd",
-            compression_level=19,
-            dictionary_pagesize_limit=DICTIONARY_BYTES,
-        )
+        pq.write_table(pa.Table.from_pylist(rows), unfinished, **packing)
         unfinished.replace(file)
     except OSError as error:
         unfinished.unlink(missing_ok=True)
-        raise DataError(
-            f"The archive {file} cannot be written: {error.strerror or error}; give another file."
-        ) from error
+        why = f"The archive {file} cannot be written: {error.strerror or error}; give another file."
+        raise DataError(why) from error
     return len(records)
 
 
@@ -85,9 +73,8 @@ def unpack(file: Path, results_dir: Path) -> None:
             if answers is not None:
                 _write(answers_path(results_dir, record["provenance"]["stores"]["downstream"]), answers)
     except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{file} is not an archive of records ({error}); give a results folder, or another file."
-        ) from error
+        why = f"{file} is not an archive of records ({error}); give a results folder, or another file."
+        raise DataError(why) from error
 
 
 def folder_of(results: Path) -> Path:

@@ -1,7 +1,5 @@
 """The tables of arXiv:2604.24938v1 in the form of records, and a check of its arithmetic."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -49,53 +47,39 @@ def load_published() -> Results:
     seeds and removed blocks are not published, and every number was measured once.
     """
     accuracy, perplexity = read_table("table1_accuracy"), read_table("table2_perplexity")
-    margins = accuracy.drop_duplicates(KEY).assign(objective="task_margin")
-    rows = pd.concat([margins, perplexity.drop_duplicates(KEY).assign(objective="nll")], ignore_index=True)
-    runs = _runs(rows)
+    firsts = {"task_margin": accuracy.drop_duplicates(KEY), "nll": perplexity.drop_duplicates(KEY)}
+    runs = _runs(pd.concat([rows.assign(objective=name) for name, rows in firsts.items()], ignore_index=True))
     times = read_table("table3_search_time").rename(columns={"time_s": "search_seconds"})
     runs = runs.merge(times[[*KEY, "objective", "search_seconds"]], how="left", on=[*KEY, "objective"])
     means = accuracy.groupby(KEY, as_index=False)["accuracy"].mean().assign(objective="task_margin")
     runs = runs.merge(means, how="left", on=[*KEY, "objective"])
     dense = means[means["search"] == "dense"].set_index("model")["accuracy"]
     runs["accuracy_dense"] = runs["model"].map(dense).where(runs["accuracy"].notna())
+    shares = _scores(accuracy, "task_margin", "acc", accuracy["accuracy"] / 100)
     perplexity = perplexity.rename(columns={"corpus": "task"})
-    parts = [
-        _scores(accuracy, "task_margin", "acc", accuracy["accuracy"] / 100),
-        _scores(perplexity, "nll", "log_perplexity", np.log(perplexity["perplexity"])),
-    ]
-    scores = pd.concat(parts, ignore_index=True)
+    losses = _scores(perplexity, "nll", "log_perplexity", np.log(perplexity["perplexity"]))
+    scores = pd.concat([shares, losses], ignore_index=True)
     return Results(runs=typed(with_search_facts(runs).set_index("run_id")), scores=scores, excluded={})
 
 
 def with_search_facts(runs: pd.DataFrame) -> pd.DataFrame:
     """Returns runs that no record is behind with what their searches would say of themselves."""
     facts = {str(search): search_facts(str(search)) for search in runs["search"].unique() if search != "dense"}
-    columns = {
-        f"search_{name}": runs["search"].map({s: f[name] for s, f in facts.items()}) for name in ("kind", "order")
-    }
-    return runs.assign(**columns)
+    of = {name: {search: said[name] for search, said in facts.items()} for name in ("kind", "order")}
+    return runs.assign(search_kind=runs["search"].map(of["kind"]), search_order=runs["search"].map(of["order"]))
 
 
 def _runs(rows: pd.DataFrame) -> pd.DataFrame:
     dataset, samples, length = zip(*(CALIBRATION[objective] for objective in rows["objective"]), strict=True)
     n_blocks = rows["model"].map(N_BLOCKS)
     runs = rows[[*KEY, "objective"]].assign(
-        run_id=_run_ids(rows, rows["objective"]),
-        model_revision="published",
-        n_blocks=n_blocks,
-        budget_frac=rows["budget"] / n_blocks,
-        calib_dataset=dataset,
-        calib_samples=samples,
-        calib_seq_len=length,
+        run_id=_run_ids(rows, rows["objective"]), model_revision="published", n_blocks=n_blocks,
+        budget_frac=rows["budget"] / n_blocks, calib_dataset=dataset, calib_samples=samples, calib_seq_len=length,
         calib_config=[f"{o} {d} n{n}" for o, d, n in zip(rows["objective"], dataset, samples, strict=True)],
-        is_dense=rows["budget"] == 0,
-        status="done",
-        unit=rows["objective"].map({"task_margin": "nat", "nll": "nat/token"}),
-        calib_value=rows["margin"],
+        is_dense=rows["budget"] == 0, unit=rows["objective"].map({"task_margin": "nat", "nll": "nat/token"}),
+        calib_value=rows["margin"], status="done", racing=False, warnings="",
         calib_value_dense=rows["model"].map(rows[rows["budget"] == 0].groupby("model")["margin"].first()),
-        racing=False,
-        warnings="",
-    )
+    )  # fmt: skip
     runs["calib_value_dense"] = runs["calib_value_dense"].where(runs["calib_value"].notna())
     runs["draw_id"] = runs["calib_dataset"] + "/seed not published/" + runs["model"]
     unknown = ("calib_seed", "search_seed", "calib_sample_id", "subset", "subset_hash", "n_evals", "block_calls")
@@ -133,10 +117,8 @@ def check_published() -> pd.DataFrame:
     difference = (checks["recomputed"] - checks["printed"]).abs()
     # A printed digit is right up to half a unit; 1e-9 is for sums of decimals in binary.
     checks["agrees"] = difference <= 0.5 * 10.0 ** -checks["digits"] + 1e-9
-    checks["note"] = ""
-    off = ~checks["agrees"]
-    checks.loc[off, "note"] = "off by more than rounding; averaging unrounded entries may explain it"
-    return checks.reset_index(drop=True)
+    note = "off by more than rounding; averaging unrounded entries may explain it"
+    return checks.assign(note=np.where(checks["agrees"], "", note)).reset_index(drop=True)
 
 
 def _check_averages() -> pd.DataFrame:
@@ -162,15 +144,10 @@ def _check_variances() -> pd.DataFrame:
 def _check_correlations() -> pd.DataFrame:
     """Figure 2 correlates ranks of Table 2's averages with ranks of accuracies that are not printed."""
     ranks = read_table("figure2_ranks").merge(read_table("table2_rows"), on=[*KEY, "objective"])
-    rho = {
-        key: stats.spearmanr(group["avg_printed"], group["accuracy_rank"]).statistic
-        for key, group in ranks.groupby(["model", "budget"])
-    }
-    rows = read_table("figure2_spearman").rename(columns={"rho_printed": "printed"})
-    recomputed = [rho[key] for key in zip(rows["model"], rows["budget"], strict=True)]
-    return rows[["model", "budget", "printed"]].assign(
-        recomputed=recomputed, source="Figure 2, Spearman correlation", digits=2
-    )
+    groups = ranks.groupby(["model", "budget"])[["avg_printed", "accuracy_rank"]]
+    rho = groups.apply(lambda group: stats.spearmanr(group).statistic).rename("recomputed").reset_index()
+    rows = read_table("figure2_spearman").rename(columns={"rho_printed": "printed"}).merge(rho)
+    return rows[[*rho.columns, "printed"]].assign(source="Figure 2, Spearman correlation", digits=2)
 
 
 def _check_times() -> pd.DataFrame:

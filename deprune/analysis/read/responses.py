@@ -1,7 +1,5 @@
 """What is explained: the responses of a run, made from the rows of scores, as columns of numbers with their units."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,14 +13,11 @@ from deprune.core.errors import AnalysisError
 from deprune.core.suggestions import unknown_name
 from deprune.record.schema import ACCURACY, LOG_PERPLEXITY, NATS_PER_TOKEN, SHARE
 
-INCREASE = "calibration loss increase"
-"""The one response that is not made from scores."""
+INCREASE = "calibration loss increase"  # the one response that is not made from scores
 
-LOGIT = "logit "
-"""Before the name of a response that is a share of items: the same on the logit scale."""
+LOGIT = "logit "  # before the name of a response that is a share of items: the same on the logit scale
 
-FIRST = (ACCURACY, LOG_PERPLEXITY)
-"""Kinds that come before others."""
+FIRST = (ACCURACY, LOG_PERPLEXITY)  # kinds that come before others
 
 UNITS = {SHARE: ("percentage points", 100.0), NATS_PER_TOKEN: ("nats per token", 1.0)}
 """Unit of rows -> the unit that is shown, and what a value is multiplied with; others are shown as they are."""
@@ -126,10 +121,8 @@ def _parts(kind: str, scores: pd.DataFrame) -> Iterator[Response]:
     """Yields the response of each task or corpus."""
     firsts = scores.drop_duplicates("task").astype({"task": str}).sort_values("task")
     for row in firsts.to_dict("records"):
-        part = Response(
-            kind=kind, task=row["task"], tasks=(row["task"],), row_unit=str(row["unit"]),
-            higher_is_better=bool(row["higher_is_better"]),
-        )  # fmt: skip
+        task, unit, higher = row["task"], str(row["unit"]), bool(row["higher_is_better"])
+        part = Response(kind=kind, task=task, tasks=(task,), row_unit=unit, higher_is_better=higher)
         yield part if pd.isna(row["chance"]) else replace(part, chance=part.scale * row["chance"])
 
 
@@ -165,6 +158,13 @@ def response(results: Results, name: str) -> Measured:
         diverged = (wide > LOG_PERPLEXITY_CAP).any(axis=1)
     values, of_dense = (_mean_over_tasks(chosen, table, scores) for table in (wide, dense))
     return Measured(**vars(chosen), values=values, dense=of_dense, diverged=diverged)
+
+
+def measured(results: Results, **responses: str) -> pd.DataFrame:
+    """Returns the pruned runs that have all of some responses, with a column for each: its name -> the response's."""
+    columns = {column: response(results, name).values for column, name in responses.items()}
+    frame = results.runs.assign(**columns)
+    return frame[~frame["is_dense"] & frame[list(columns)].notna().all(axis=1)]
 
 
 def without_diverged(results: Results, name: str) -> Results:

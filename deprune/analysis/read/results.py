@@ -3,8 +3,6 @@
 This package reads what jobs leave behind and never imports torch.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,6 +19,9 @@ from deprune.core.errors import AnalysisError, DataError
 from deprune.core.suggestions import unknown_name
 
 log = logging.getLogger(__name__)
+
+PERCENT = ["calib_accuracy", "calib_accuracy_dense", "accuracy", "accuracy_dense"]
+"""Columns that are shares in records and per cent in tables."""
 
 TEXTS = ("calib_config", "status", "unit", "device")
 """Columns that are categories, beside the factors whose levels are names."""
@@ -67,7 +68,7 @@ class Results:
         left_out = ", ".join(f"{count} {reason}" for reason, count in self.excluded.items() if count)
         return f"{len(self.runs)} runs read; left out: {left_out or 'nothing'}."
 
-    def where(self, levels: Mapping[str, Any]) -> Results:
+    def where(self, levels: Mapping[str, Any]) -> "Results":
         """Returns the runs at given levels, such as `{"objective": "nll", "budget": [7, 9]}`.
 
         Args:
@@ -122,9 +123,8 @@ def load(results_dir: Path | str, sweep: str | None = None, where: Mapping[str, 
         why = ", ".join(f"{n} {reason}" for reason, n in counts.items() if n) or "there are no records"
         raise DataError(f"No run in {folder} can be analysed ({why}); give the results_dir of a finished sweep.")
     runs = runs.set_index("run_id")
-    parts = [column for column in runs.columns if column.startswith(PART)]
-    texts = runs[parts].astype("category").rename(columns=lambda column: column.removeprefix(PART))
-    identities = Identities(texts)
+    parts = runs.filter(regex=f"^{PART}")
+    identities = Identities(parts.astype("category").rename(columns=lambda column: column.removeprefix(PART)))
     results = Results(
         runs=_labelled(runs.drop(columns=parts), identities, failures), scores=scores, failures=failures,
         excluded=counts, left_out=left_out, folder=folder, identities=identities,
@@ -139,20 +139,17 @@ def _labelled(runs: pd.DataFrame, identities: Identities, failures: pd.DataFrame
     """Returns typed runs, with the labels of their settings; one name with two settings becomes two levels."""
     for name in design.names():
         runs[name] = identities.labels(design.factor(name), runs[name])
-    return typed(runs.assign(calib_config=design.configuration_labels(runs)), failures)
+    runs = typed(runs.assign(calib_config=design.configuration_labels(runs)), failures)
+    runs[PERCENT] *= 100
+    return runs
 
 
 def typed(runs: pd.DataFrame, failures: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Returns runs with typed columns, and texts as categories in the order of tables.
-
-    Args:
-        runs: The runs.
-        failures: Jobs whose levels are declared too.
-    """
+    """Returns runs with typed columns, and texts as categories in the order of tables, with the levels of failures."""
     runs = runs.astype({name: dtype for name, dtype in DTYPES.items() if name in runs})
     for name in (*design.factors_of(runs), *TEXTS):
         if name in TEXTS or runs[name].dtype in (object, "str"):
             failed = failures[name].dropna().astype(str) if failures is not None and name in failures else ()
-            levels = {*runs[name].dropna(), *failed}
+            levels = {*runs[name].dropna().unique(), *failed}
             runs[name] = pd.Categorical(runs[name], design.ordered_levels(name, levels, design.ranks_of(name, runs)))
     return runs

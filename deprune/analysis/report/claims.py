@@ -4,8 +4,6 @@ Every claim has parts, one per model or response. A claim is supported when all 
 when any part is contradicted, and undecided otherwise; absence of evidence is never taken for evidence of absence.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
@@ -14,9 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 from deprune.analysis import design
+from deprune.analysis.adjust import holm
 from deprune.analysis.patterns.masks import Patterns
 from deprune.analysis.read.responses import INCREASE
 from deprune.analysis.report.evidence import PRIMARY, Evidence
@@ -26,12 +24,12 @@ from deprune.analysis.variance.headline import NO_INTERVAL, NOT_IDENTIFIED, VERD
 
 SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
 
-ALPHA = 0.05
-NEGLIGIBLE = 0.1
-"""A share of variance whose whole interval is below this is too small to matter."""
+TOO_FEW_DRAWS = "There are fewer than three draws, so there is no interval"
 
-LITTLE = 0.1
-"""A gain is little when it wins back less than this share of what one-shot lost against the dense model."""
+ALPHA = 0.05
+NEGLIGIBLE = 0.1  # a share of variance whose whole interval is below this is too small to matter
+
+LITTLE = 0.1  # a gain is little when it wins back less than this share of what one-shot lost against the dense model
 
 ALIKE = 0.5
 """Patterns are similar when their chance-corrected similarity, and ranks agree when their correlation, is above this:
@@ -39,6 +37,15 @@ halfway between chance and identity."""
 
 COMPARABLE = 4.0
 """Two variances are comparable when neither is more than this many times the other: standard deviations within two."""
+
+STATEMENTS = (
+    "Different calibration configurations give different pruning patterns.",
+    "Under a fixed calibration configuration, complex searches gain little over one-shot and converge to similar "
+    "subsets.",
+    "The calibration configuration plays a larger part than the search in pruning patterns and perplexity, and a "
+    "comparable part in the variance of reasoning accuracy.",
+    "The ranks of searches by perplexity and by accuracy do not agree.",
+)
 
 RULES = (
     f"Claim 1, for each model: supported if exchanging whole calibration draws gives p ≤ {ALPHA} (Holm over models) "
@@ -95,23 +102,19 @@ def _undecided(subject: str, why: str) -> Part:
     return Part(subject, UNDECIDED, why)
 
 
+def _judged(subject: str, numbers: str, *cases: tuple[bool | np.bool, str, str]) -> Part:
+    """Returns the verdict of the first case that holds, each saying whether it does, its verdict and why."""
+    verdict, why = next((verdict, why) for holds, verdict, why in cases if holds)
+    return Part(subject, verdict, f"{why}: {numbers}.")
+
+
 def judge(evidence: Evidence) -> tuple[Claim, ...]:
     """Returns the four claims with their verdicts."""
     return (
-        Claim(1, "Different calibration configurations give different pruning patterns.", tuple(_differ(evidence))),
-        Claim(
-            2,
-            "Under a fixed calibration configuration, complex searches gain little over one-shot and converge to "
-            "similar subsets.",
-            (*_gain_little(evidence), *_converge(evidence)),
-        ),
-        Claim(
-            3,
-            "The calibration configuration plays a larger part than the search in pruning patterns and perplexity, "
-            "and a comparable part in the variance of reasoning accuracy.",
-            tuple(_larger_part(evidence)),
-        ),
-        Claim(4, "The ranks of searches by perplexity and by accuracy do not agree.", (_ranks_differ(evidence),)),
+        Claim(1, STATEMENTS[0], tuple(_differ(evidence))),
+        Claim(2, STATEMENTS[1], (*_gain_little(evidence), *_converge(evidence))),
+        Claim(3, STATEMENTS[2], tuple(_larger_part(evidence))),
+        Claim(4, STATEMENTS[3], (_ranks_differ(evidence),)),
     )
 
 
@@ -122,9 +125,9 @@ def _no_patterns(evidence: Evidence) -> Iterator[Part]:
 
 
 def _differ(evidence: Evidence) -> Iterator[Part]:
-    tests = {p.model: p.tests.set_index("effect")["p"].get("calibration", math.nan) for p in evidence.patterns}
-    tested = {model: p for model, p in tests.items() if not math.isnan(p)}
-    adjusted = dict(zip(tested, multipletests(list(tested.values()), method="holm")[1], strict=True)) if tested else {}
+    tests = pd.Series({p.model: p.tests.set_index("effect")["p"].get("calibration") for p in evidence.patterns})
+    tested = tests.dropna().astype(float)
+    adjusted = dict(zip(tested.index, holm(tested.to_numpy()).tolist(), strict=True))
     for patterns in evidence.patterns:
         yield _differs(patterns, adjusted.get(patterns.model))
     yield from _no_patterns(evidence)
@@ -134,17 +137,19 @@ def _differs(patterns: Patterns, p: float | None) -> Part:
     subject = f"patterns of {patterns.model}"
     if "V_C" not in set(patterns.headline["quantity"]):
         return _undecided(subject, "There is one calibration configuration only, so nothing can differ.")
-    share, low, high = _share_within(patterns.headline, "V_C")
+    rows = patterns.headline.set_index("quantity")
+    share, low, high = (float(rows[f"share_within{end}"]["V_C"]) for end in ("", "_low", "_high"))
     numbers = f"calibration explains {_percent(share, low, high)} of the variance within budget"
     if p is None:
         why = _why_no_test(patterns)
         return _undecided(subject, f"{numbers.capitalize()}, but no permutation test can be made: {why}.")
-    numbers += f", p = {p:.3g} (exchanging whole draws, Holm over models)"
-    if p <= ALPHA:
-        return Part(subject, SUPPORTED, f"Patterns differ between configurations: {numbers}.")
-    if high < NEGLIGIBLE:
-        return Part(subject, NOT_SUPPORTED, f"Patterns hardly depend on the configuration: {numbers}.")
-    return _undecided(subject, f"No difference was detected, nor can a large one be excluded: {numbers}.")
+    return _judged(
+        subject,
+        f"{numbers}, p = {p:.3g} (exchanging whole draws, Holm over models)",
+        (p <= ALPHA, SUPPORTED, "Patterns differ between configurations"),
+        (high < NEGLIGIBLE, NOT_SUPPORTED, "Patterns hardly depend on the configuration"),
+        (True, UNDECIDED, "No difference was detected, nor can a large one be excluded"),
+    )
 
 
 def _why_no_test(patterns: Patterns) -> str:
@@ -156,8 +161,7 @@ def _why_no_test(patterns: Patterns) -> str:
 
 def _gain_little(evidence: Evidence) -> Iterator[Part]:
     held_out = [s for s in evidence.subjects if s.response.name in PRIMARY]
-    for subject in held_out or [s for s in evidence.subjects if s.response.name == INCREASE]:
-        yield _gains(subject)
+    yield from map(_gains, held_out or [s for s in evidence.subjects if s.response.name == INCREASE])
 
 
 def _gains(subject: Subject) -> Part:
@@ -172,13 +176,14 @@ def _gains(subject: Subject) -> Part:
         f"what one-shot lost ({best['gain']:+.3g} of {best['oneshot_loss']:.3g} {subject.response.unit}; "
         f"{best['draws']} draws)"
     )
-    if gains[["low", "high"]].isna().any(axis=None):
-        return _undecided(name, f"There are fewer than three draws, so there is no interval: {numbers}.")
-    if (gains["high"] < LITTLE).all():
-        return Part(name, SUPPORTED, f"Searches gain little: {numbers}.")
-    if (gains["low"] > LITTLE).any():
-        return Part(name, NOT_SUPPORTED, f"Some searches gain more than little: {numbers}.")
-    return _undecided(name, f"The intervals reach across the limit of {LITTLE:.0%}: {numbers}.")
+    return _judged(
+        name,
+        numbers,
+        (gains[["low", "high"]].isna().any(axis=None), UNDECIDED, TOO_FEW_DRAWS),
+        ((gains["high"] < LITTLE).all(), SUPPORTED, "Searches gain little"),
+        ((gains["low"] > LITTLE).any(), NOT_SUPPORTED, "Some searches gain more than little"),
+        (True, UNDECIDED, f"The intervals reach across the limit of {LITTLE:.0%}"),
+    )
 
 
 def _converge(evidence: Evidence) -> Iterator[Part]:
@@ -189,18 +194,15 @@ def _converge(evidence: Evidence) -> Iterator[Part]:
         name = ", ".join(map(str, [f"similar subsets, {model}, k = {budget}", *more]))
         floor = float(row["chance"])
         low, high = ((row[end] - floor) / (1 - floor) for end in ("low", "high"))
-        numbers = (
-            f"similarity within a draw is {row['corrected']:.2f}{_interval(low, high)}, 0 being chance and 1 identity"
+        similar = f"{row['corrected']:.2f}{_interval(low, high)}"
+        yield _judged(
+            name,
+            f"similarity within a draw is {similar}, 0 being chance and 1 identity{_seed_ceiling(table, row)}",
+            (math.isnan(low), UNDECIDED, TOO_FEW_DRAWS),
+            (low > ALIKE, SUPPORTED, "Searches converge"),
+            (high < ALIKE, NOT_SUPPORTED, "Searches do not converge"),
+            (True, UNDECIDED, f"The interval reaches across {ALIKE}"),
         )
-        numbers += _seed_ceiling(table, row)
-        if math.isnan(low):
-            yield _undecided(name, f"There are fewer than three draws, so there is no interval: {numbers}.")
-        elif low > ALIKE:
-            yield Part(name, SUPPORTED, f"Searches converge: {numbers}.")
-        elif high < ALIKE:
-            yield Part(name, NOT_SUPPORTED, f"Searches do not converge: {numbers}.")
-        else:
-            yield _undecided(name, f"The interval reaches across {ALIKE}: {numbers}.")
     if within.empty:
         yield _undecided("similar subsets", "There are no two searches whose removed blocks are known on one draw.")
 
@@ -230,34 +232,37 @@ def _larger_part(evidence: Evidence) -> Iterator[Part]:
 def _is_larger(subject: str, ratio: Ratio, n_seeds: int, p_holm: dict[str, float]) -> Part:
     if part := _not_judged(subject, ratio, n_seeds):
         return part
-    numbers = f"{_ratio(ratio)}, p = {p_holm[subject]:.2g} after Holm"
-    verdict = {VERDICTS[0]: SUPPORTED, VERDICTS[1]: NOT_SUPPORTED}.get(ratio.verdict, UNDECIDED)
-    if verdict != UNDECIDED and p_holm[subject] > ALPHA:
-        return _undecided(subject, f"{ratio.verdict.capitalize()} by its own interval alone: {numbers}.")
-    return Part(subject, verdict, f"{ratio.verdict.capitalize()}: {numbers}.")
+    verdict, said = {VERDICTS[0]: SUPPORTED, VERDICTS[1]: NOT_SUPPORTED}.get(ratio.verdict), ratio.verdict.capitalize()
+    return _judged(
+        subject,
+        f"{_ratio(ratio)}, p = {p_holm[subject]:.2g} after Holm",
+        (verdict is not None and p_holm[subject] > ALPHA, UNDECIDED, f"{said} by its own interval alone"),
+        (True, verdict or UNDECIDED, said),
+    )
 
 
 def _is_comparable(subject: str, ratio: Ratio, n_seeds: int, _: dict[str, float]) -> Part:
     if part := _not_judged(subject, ratio, n_seeds):
         return part
     limit = math.log(COMPARABLE)
-    if -limit < ratio.low and ratio.high < limit:
-        return Part(subject, SUPPORTED, f"Comparable: {_ratio(ratio)}.")
-    if ratio.low > limit or ratio.high < -limit:
-        return Part(subject, NOT_SUPPORTED, f"Not comparable, {ratio.verdict}: {_ratio(ratio)}.")
-    return _undecided(subject, f"The interval reaches across a ratio of {COMPARABLE:g}: {_ratio(ratio)}.")
+    return _judged(
+        subject,
+        _ratio(ratio),
+        (-limit < ratio.low and ratio.high < limit, SUPPORTED, "Comparable"),
+        (ratio.low > limit or ratio.high < -limit, NOT_SUPPORTED, f"Not comparable, {ratio.verdict}"),
+        (True, UNDECIDED, f"The interval reaches across a ratio of {COMPARABLE:g}"),
+    )
 
 
 def _not_judged(subject: str, ratio: Ratio, n_seeds: int) -> Part | None:
     if ratio.verdict == NOT_IDENTIFIED:
-        why = "Only one calibration configuration or one search was run, so the two cannot be compared."
-        return _undecided(subject, why)
-    if n_seeds < 2:
+        why = "Only one calibration configuration or one search was run, so the two cannot be compared"
+    elif n_seeds < 2:
         why = "There is one calibration seed, so V_C holds the noise of draws"
-        return _undecided(subject, f"{why}: V_C / V_S = {_times(ratio.log)}, biased upwards; run more seeds.")
-    if ratio.verdict == NO_INTERVAL:
-        return _undecided(subject, f"There is no interval to judge by: {_ratio(ratio)}.")
-    return None
+        why += f": V_C / V_S = {_times(ratio.log)}, biased upwards; run more seeds"
+    else:
+        why = f"There is no interval to judge by: {_ratio(ratio)}" if ratio.verdict == NO_INTERVAL else ""
+    return _undecided(subject, f"{why}.") if why else None
 
 
 def _ranks_differ(evidence: Evidence) -> Part:
@@ -266,9 +271,8 @@ def _ranks_differ(evidence: Evidence) -> Part:
         return _undecided(name, evidence.refusals.get("ranks", "There are no ranks to compare."))
     rho = evidence.ranks["spearman"].dropna().to_numpy(float)
     if len(rho) < 3:
-        return _undecided(
-            name, f"There are {len(rho)} conditions with three searches or more, too few for an interval."
-        )
+        few = f"There are {len(rho)} conditions with three searches or more"
+        return _undecided(name, f"{few}, too few for an interval.")
     width = float(stats.t.ppf(1 - ALPHA / 2, len(rho) - 1) * rho.std(ddof=1) / math.sqrt(len(rho)))
     mean = float(rho.mean())
     numbers = (
@@ -280,21 +284,14 @@ def _ranks_differ(evidence: Evidence) -> Part:
     limit = ceiling(evidence.ranks)
     if not math.isnan(limit):
         numbers += f"; the noise of draws limits it to {limit:.2f}"
-    if limit < ALIKE:
-        return _undecided(name, f"Searches differ too little from noise to be ranked: {numbers}.")
-    if mean + width < ALIKE:
-        return Part(name, SUPPORTED, f"The ranks do not agree: {numbers}.")
-    if mean - width > ALIKE:
-        return Part(name, NOT_SUPPORTED, f"The ranks agree: {numbers}.")
-    return _undecided(name, f"The interval reaches across {ALIKE}: {numbers}.")
-
-
-def _share_within(headline: pd.DataFrame, quantity: str) -> tuple[float, float, float]:
-    rows = headline.set_index("quantity")
-    share, low, high = (
-        float(rows[name][quantity]) for name in ("share_within", "share_within_low", "share_within_high")
+    return _judged(
+        name,
+        numbers,
+        (limit < ALIKE, UNDECIDED, "Searches differ too little from noise to be ranked"),
+        (mean + width < ALIKE, SUPPORTED, "The ranks do not agree"),
+        (mean - width > ALIKE, NOT_SUPPORTED, "The ranks agree"),
+        (True, UNDECIDED, f"The interval reaches across {ALIKE}"),
     )
-    return share, low, high
 
 
 def _percent(value: float, low: float, high: float) -> str:
@@ -315,3 +312,22 @@ def _times(log: float) -> str:
     if math.isnan(log):
         return "not known"
     return f"{np.exp(log):.3g}" if abs(log) < 700 else ("infinite" if log > 0 else "0")
+
+
+def headline_numbers(evidence: Evidence) -> dict[str, float | str]:
+    """Returns `<response>/V_C`, `/V_S`, `/log_ratio` with its `_low` and `_high`, `/verdict`; and `claim 1` to 4."""
+    numbers: dict[str, float | str] = {"runs": len(evidence.results.runs)}
+    for subject in evidence.subjects:
+        numbers |= _of_subject(subject)
+    return numbers | {f"claim {claim.number}": claim.verdict for claim in judge(evidence)}
+
+
+def _of_subject(subject: Subject) -> dict[str, float | str]:
+    found = subject.decomposition
+    if found is None:
+        return {f"{subject.title}/verdict": subject.refusal}
+    variances = found.headline.set_index("quantity")["variance"]
+    numbers: dict[str, float | str] = {q: float(variances[q]) for q in ("V_C", "V_S") if q in variances}
+    ratio = found.ratio
+    numbers |= {"log_ratio": ratio.log, "log_ratio_low": ratio.low, "log_ratio_high": ratio.high}
+    return {f"{subject.title}/{name}": value for name, value in (numbers | {"verdict": ratio.verdict}).items()}

@@ -1,31 +1,24 @@
 """Everything that the report is made of, computed once; what cannot be computed is a sentence instead."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 import pandas as pd
 
 from deprune.analysis import design
+from deprune.analysis.adjust import holm, with_adjusted
 from deprune.analysis.patterns.consensus import consensus, dispersion
-from deprune.analysis.patterns.masks import Patterns, decompose_patterns
+from deprune.analysis.patterns.masks import Patterns, decompose_patterns, with_patterns
 from deprune.analysis.read.published import read_table
-from deprune.analysis.read.responses import response, response_names, responses_of
+from deprune.analysis.read.responses import measured, response_names, responses_of
 from deprune.analysis.read.results import Results
 from deprune.analysis.report.subject import Subject, subjects_of
+from deprune.analysis.searches import ranks as searches_ranked
 from deprune.analysis.searches.optimality import optimality_gaps
-from deprune.analysis.searches.ranks import (
-    adjusted,
-    agreement_between_calibrations,
-    correlations,
-    mean_correlation,
-    mean_rank_correlation,
-    perplexity_against_accuracy,
-)
-from deprune.analysis.variance.headline import Ratio
+from deprune.analysis.searches.ranks import agreement_between_calibrations, perplexity_against_accuracy
 from deprune.core.errors import AnalysisError, DepruneError
 from deprune.core.kinds import Kind
 from deprune.record.schema import ACCURACY, LOG_PERPLEXITY
@@ -73,17 +66,13 @@ class Evidence:
         for name in PRIMARY:
             if (subject := self.subject(name)) and subject.decomposition:
                 ratios[name] = subject.decomposition.ratio
-        return _with_holm(ratios)
+        rows = [(name, r.log, r.low, r.high, r.p, r.verdict) for name, r in ratios.items()]
+        table = pd.DataFrame(rows, columns=["contrast", "log_ratio", "low", "high", "p", "verdict"])
+        return with_adjusted(table, "p", "p_holm", holm)
 
     def subject(self, name: str) -> Subject | None:
         """Returns the first subject of a response."""
         return next((s for s in self.subjects if s.response.name == name), None)
-
-
-def _with_holm(ratios: dict[str, Ratio]) -> pd.DataFrame:
-    rows = [(name, r.log, r.low, r.high, r.p, r.verdict) for name, r in ratios.items()]
-    table = pd.DataFrame(rows, columns=["contrast", "log_ratio", "low", "high", "p", "verdict"])
-    return adjusted(table, "p", "p_holm", "holm")
 
 
 def gather(results: Results, responses: Sequence[str] | None = None, n_resamples: int = 1000) -> Evidence:
@@ -100,35 +89,22 @@ def gather(results: Results, responses: Sequence[str] | None = None, n_resamples
     if results.runs["is_dense"].all():
         raise AnalysisError(f"All {len(results.runs)} runs are of dense models, so there is nothing to compare.")
     refusals: dict[str, str] = {}
-    subjects = tuple(
-        subject for name in responses or _all_responses(results) for subject in subjects_of(results, name, n_resamples)
-    )
-    models = results.runs.loc[~results.runs["is_dense"] & results.runs["subset"].notna(), design.MODEL]
-    patterns = [
-        _attempt(refusals, f"patterns of {model}", lambda m=str(model): decompose_patterns(results, m))  # type: ignore[misc]
-        for model in models.unique()
-    ]
-    if models.empty:
+    names = responses or _all_responses(results)
+    subjects = tuple(subject for name in names for subject in subjects_of(results, name, n_resamples))
+    models = with_patterns(results)[design.MODEL].astype(str).unique()
+    patterns = [_attempt(refusals, f"patterns of {m}", partial(decompose_patterns, results, m)) for m in models]
+    if not len(models):
         refusals["patterns"] = "No run says which blocks were removed."
     pairs, ranks = _ranks(results, refusals)
-    agreement = _attempt(
-        refusals,
-        "agreement between calibrations",
-        lambda: agreement_between_calibrations(subjects[0].results, subjects[0].response.name),
-    )
+    first = subjects[0]
+    compared = partial(agreement_between_calibrations, first.results, first.response.name)
+    agreement = _attempt(refusals, "agreement between calibrations", compared)
     return Evidence(
-        results=results,
-        subjects=subjects,
-        patterns=tuple(p for p in patterns if p is not None),
-        consensus=_consensus(results),
-        dispersion=dispersion(results),
-        ranks=ranks,
-        rank_pairs=pairs,
-        mean_rank_p=math.nan if ranks.empty else mean_rank_correlation(results)[1],
-        agreement=pd.DataFrame() if agreement is None else agreement,
-        gaps=_gaps(results, refusals),
-        refusals=refusals,
-    )
+        results=results, subjects=subjects, patterns=tuple(p for p in patterns if p is not None),
+        consensus=_consensus(results), dispersion=dispersion(results), ranks=ranks, rank_pairs=pairs,
+        mean_rank_p=math.nan if ranks.empty else searches_ranked.mean_rank_correlation(results)[1],
+        agreement=pd.DataFrame() if agreement is None else agreement, gaps=_gaps(results, refusals), refusals=refusals,
+    )  # fmt: skip
 
 
 def _all_responses(results: Results) -> list[str]:
@@ -152,16 +128,11 @@ def _attempt(refusals: dict[str, str], what: str, compute: Callable[[], T]) -> T
 
 
 def _ranks(results: Results, refusals: dict[str, str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    names = response_names(results)
-    if not {*PRIMARY} <= {*names}:
-        refusals["ranks"] = (
-            "Ranks need both an accuracy and the perplexity of a held-out corpus; add what is missing to eval."
-        )
+    missing = "Ranks need both an accuracy and the perplexity of a held-out corpus; add what is missing to eval."
+    if not {*PRIMARY} <= {*response_names(results)}:
+        refusals["ranks"] = missing
         return pd.DataFrame(), pd.DataFrame()
-    runs = results.runs.assign(
-        perplexity=response(results, LOG_PERPLEXITY).values, accuracy=response(results, ACCURACY).values
-    )
-    runs = runs[~runs["is_dense"] & runs["perplexity"].notna() & runs["accuracy"].notna()]
+    runs = measured(results, perplexity=LOG_PERPLEXITY, accuracy=ACCURACY)
     if runs.empty:
         refusals["ranks"] = "No run has both an accuracy and a perplexity, so their ranks cannot be compared."
         return pd.DataFrame(), pd.DataFrame()
@@ -180,7 +151,7 @@ def published_ranks() -> tuple[pd.DataFrame, pd.DataFrame]:
     rows, within = [], design.configurations(pairs)
     for key, group in pairs.groupby(within):
         row = dict(zip(within, key, strict=True)) | {"searches": len(group), "distinct": 0}
-        rows.append(row | correlations(group["perplexity_rank"], group["accuracy_rank"]))
+        rows.append(row | searches_ranked.correlations(group["perplexity_rank"], group["accuracy_rank"]))
     return pairs, pd.DataFrame(rows)
 
 
@@ -189,7 +160,8 @@ def with_published_ranks(evidence: Evidence) -> Evidence:
     pairs, ranks = published_ranks()
     refusals = {what: why for what, why in evidence.refusals.items() if what != "ranks"}
     by_condition = pairs.groupby(design.configurations(pairs))
-    _, p = mean_correlation([(g["perplexity_rank"].tolist(), g["accuracy_rank"].tolist()) for _, g in by_condition])
+    ranked = [(g["perplexity_rank"].tolist(), g["accuracy_rank"].tolist()) for _, g in by_condition]
+    _, p = searches_ranked.mean_correlation(ranked)
     pairs = pairs.astype({design.SEARCH: evidence.results.runs[design.SEARCH].dtype})
     return replace(evidence, rank_pairs=pairs, ranks=ranks, mean_rank_p=p, refusals=refusals)
 

@@ -1,7 +1,5 @@
 """The figures of a report, with their captions."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,9 +9,11 @@ from matplotlib.figure import Figure
 from deprune.analysis import design, figures
 from deprune.analysis.figures.outcomes import MAX_ROWS
 from deprune.analysis.figures.style import MAX_PANELS
+from deprune.analysis.patterns.masks import with_patterns
 from deprune.analysis.patterns.similarity import removal_frequency, similarity
 from deprune.analysis.report.evidence import Evidence
 from deprune.analysis.report.subject import Subject, shares_by_seeds
+from deprune.analysis.report.tables import Exhibit
 from deprune.analysis.variance.panel import Panel
 
 SHORT = {"percentage points": "pp", "nats per token": "nat", "nat/token": "nat"}
@@ -21,19 +21,9 @@ SHORT = {"percentage points": "pp", "nats per token": "nat", "nat/token": "nat"}
 
 
 @dataclass(frozen=True)
-class Plot:
-    """A figure of the report.
+class Plot(Exhibit):
+    """A figure of the report."""
 
-    Attributes:
-        name: Of its files.
-        section: The section that shows it.
-        caption: What it says.
-        figure: The figure.
-    """
-
-    name: str
-    section: str
-    caption: str
     figure: Figure
 
 
@@ -49,10 +39,8 @@ def make_plots(evidence: Evidence) -> Iterator[Plot]:
         yield Plot("gaps", "search", caption, figures.optimality(gaps))
     yield from _variance_plots(evidence, subjects)
     if len(evidence.ranks):
-        caption = (
-            "Rank of each search by perplexity and by accuracy, 1 being best; on the dashed line the two agree. Equal "
-            "subsets count once in the correlation, whose p value is exact."
-        )
+        caption = "Rank of each search by perplexity and by accuracy, 1 being best; on the dashed line the two agree. "
+        caption += "Equal subsets count once in the correlation, whose p value is exact."
         caption += _first_of(evidence.ranks, MAX_PANELS)
         yield Plot("ranks", "ranks", caption, figures.rank_agreement(evidence.rank_pairs, evidence.ranks))
     if "perplexity" in evidence.rank_pairs:
@@ -62,17 +50,15 @@ def make_plots(evidence: Evidence) -> Iterator[Plot]:
 
 
 def _pattern_plots(evidence: Evidence) -> Iterator[Plot]:
-    runs = evidence.results.runs
-    known = runs[~runs["is_dense"] & runs["subset"].notna()]
+    known = with_patterns(evidence.results)
     for model in known[design.MODEL].unique():
         caption = f"Blocks that each search removes from {model} at each calibration; shading is the share of runs."
         figure = figures.removal_patterns(removal_frequency(evidence.results, str(model)), str(model))
         yield Plot(f"patterns {model}", "patterns", caption, figure)
     for patterns in evidence.patterns:
         caption = f"Which blocks of {patterns.model} depend on the calibration and which on the search."
-        yield Plot(
-            f"blocks {patterns.model}", "patterns", caption, figures.block_shares(patterns.by_block, patterns.model)
-        )
+        figure = figures.block_shares(patterns.by_block, patterns.model)
+        yield Plot(f"blocks {patterns.model}", "patterns", caption, figure)
     within = design.conditions(known)
     for model, budget, *more in sorted(set(known[within].itertuples(index=False, name=None))):
         caption = (
@@ -93,10 +79,8 @@ def _search_plots(subject: Subject) -> Iterator[Plot]:
         figure = figures.search_spread(subject.values, subject.spread, subject.label)
         yield Plot(f"spread {subject.title}", "search", caption, figure)
     if len(subject.costs) and subject.costs["cost"].nunique() > 1:
-        caption = (
-            f"Cost of the search and {subject.title}. Line: what no search beats; band: one standard error of a "
-            "difference."
-        )
+        caption = f"Cost of the search and {subject.title}. Line: what no search beats; band: one standard error of a "
+        caption += "difference."
         higher = subject.response.higher_is_better
         figure = figures.quality_cost(subject.costs, subject.label, higher_is_better=higher)
         n_panels = subject.costs[design.configurations(subject.costs)].drop_duplicates()
@@ -119,10 +103,10 @@ def _variance_plots(evidence: Evidence, subjects: list[Subject]) -> Iterator[Plo
             within = design.conditions(subject.values)
             values = subject.values.groupby([*within, "calibration", design.SEARCH], observed=True)
             means = values.agg(value=("value", "mean"), stderr=("stderr", "mean")).reset_index()
-            caption = (
-                f"How {subject.title} depends on the calibration, one line per search; parallel lines: no interaction."
-            )
-            yield Plot(f"interaction {subject.title}", "variance", caption, figures.interaction(means, subject.label))
+            figure = figures.interaction(means, subject.label)
+            caption = f"How {subject.title} depends on the calibration, one line per search; "
+            caption += "parallel lines: no interaction."
+            yield Plot(f"interaction {subject.title}", "variance", caption, figure)
     by_seeds = [table for s in subjects if s.decomposition and len(table := shares_by_seeds(s))]
     if by_seeds:
         caption = "Shares within condition from the first calibration seeds only: have they settled?"

@@ -1,7 +1,5 @@
 """One response and all that the report says about it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,13 +7,12 @@ import pandas as pd
 
 from deprune.analysis import design
 from deprune.analysis.patterns.similarity import calibration_groups
-from deprune.analysis.read.responses import INCREASE, Measured, response
+from deprune.analysis.read.responses import INCREASE, Measured, measured, response
 from deprune.analysis.read.results import Results
 from deprune.analysis.searches.cost import quality_against_cost, spread_across_searches
 from deprune.analysis.searches.gains import gains_over_oneshot
 from deprune.analysis.variance.classical import classical_table
-from deprune.analysis.variance.decompose import Decomposition, decompose
-from deprune.analysis.variance.sensitivity import sensitivity
+from deprune.analysis.variance.decompose import Decomposition, decompose, sensitivity
 from deprune.core.errors import AnalysisError, DataError, DepruneError
 
 
@@ -63,7 +60,6 @@ class Subject:
 
 
 OVER_TASKS = "The noise of items is subtracted: these numbers speak of the tasks, not of these very items alone."
-OVER_ITEMS = "The noise of items is not subtracted, for {}: these numbers speak of these very items."
 NO_ANSWERS = "the answers to single items are not there or are not those behind the records"
 NO_GRID = "that needs a complete grid with two calibration seeds or more, and tasks of two items or more"
 
@@ -98,21 +94,12 @@ def _subject(part: Results, name: str, title: str, notes: tuple[str, ...], n_res
     except DepruneError as error:
         refusal = str(error)
     kinds = [part.runs[name] for name in design.conditions(part.runs) if name not in design.OF_PRUNED]
-    dense = chosen.dense.groupby(kinds, observed=True).mean()
     return Subject(
-        title=title,
-        response=chosen,
-        results=part,
-        decomposition=found,
-        refusal=refusal,
-        notes=notes,
-        values=_values(part, chosen),
-        gains=gains_over_oneshot(part, name),
-        spread=spread_across_searches(part, name),
-        costs=_costs(part, name),
-        dense=dense,
+        title=title, response=chosen, results=part, decomposition=found, refusal=refusal, notes=notes,
+        values=_values(part, name), gains=gains_over_oneshot(part, name), spread=spread_across_searches(part, name),
+        costs=_costs(part, name), dense=chosen.dense.groupby(kinds, observed=True).mean(),
         sensitivity=sensitivity(part, found, n_resamples) if found and chosen.task is None else pd.DataFrame(),
-    )
+    )  # fmt: skip
 
 
 def _decompose(results: Results, chosen: Measured, n_resamples: int) -> tuple[Decomposition, tuple[str, ...]]:
@@ -124,12 +111,12 @@ def _decompose(results: Results, chosen: Measured, n_resamples: int) -> tuple[De
         return decompose(results, name, over_items=True, n_resamples=n_resamples), (OVER_TASKS,)
     except DepruneError as error:
         why = NO_ANSWERS if isinstance(error, DataError) else NO_GRID
-    return decompose(results, name, n_resamples=n_resamples), (OVER_ITEMS.format(why),)
+    note = f"The noise of items is not subtracted, for {why}: these numbers speak of these very items."
+    return decompose(results, name, n_resamples=n_resamples), (note,)
 
 
-def _values(results: Results, chosen: Measured) -> pd.DataFrame:
-    frame = results.runs.assign(value=chosen.values, calibration=calibration_groups(results.runs))
-    frame = frame[~frame["is_dense"] & frame["value"].notna()]
+def _values(results: Results, name: str) -> pd.DataFrame:
+    frame = measured(results, value=name).assign(calibration=calibration_groups(results.runs))
     grouped = frame.groupby([*design.configurations(frame), "calibration", design.SEARCH], observed=True)["value"]
     return grouped.agg(value="mean", stderr="sem", runs="size").reset_index()
 
@@ -159,11 +146,9 @@ def shares_by_seeds(subject: Subject, n_resamples: int = 500) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
-def classical(subject: Subject) -> pd.DataFrame | str:
-    """Returns the classical table of a subject, or why there is none."""
-    if subject.decomposition is None:
-        return subject.refusal
+def classical(subject: Subject) -> pd.DataFrame:
+    """Returns the classical table of a subject; empty where there is none."""
     try:
-        return classical_table(subject.decomposition.panel)
-    except (AnalysisError, np.linalg.LinAlgError) as error:
-        return str(error)
+        return pd.DataFrame() if subject.decomposition is None else classical_table(subject.decomposition.panel)
+    except (AnalysisError, np.linalg.LinAlgError):
+        return pd.DataFrame()

@@ -1,7 +1,5 @@
 """The tables of a report, with their captions."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -21,19 +19,24 @@ MAX_LEVELS = 12
 
 
 @dataclass(frozen=True)
-class Table:
-    """A table of the report.
+class Exhibit:
+    """What a report shows.
 
     Attributes:
         name: Of its files.
         section: The section that shows it.
         caption: What it says.
-        frame: Its rows.
     """
 
     name: str
     section: str
     caption: str
+
+
+@dataclass(frozen=True)
+class Table(Exhibit):
+    """A table of the report."""
+
     frame: pd.DataFrame
 
 
@@ -110,7 +113,7 @@ def _search_tables(evidence: Evidence) -> Iterator[Table]:
     consensus = (
         "Mean Jaccard similarity of pairs of runs, with what chance gives; searches that look at no loss are left out."
     )
-    yield Table("gains", "search", gains, _by_subject(evidence, _gains))
+    yield Table("gains", "search", gains, _by_subject(evidence, lambda subject: subject.gains, parts=False))
     yield Table("spread", "search", spread, _by_subject(evidence, lambda subject: subject.spread))
     yield Table("cost", "search", cost, _by_subject(evidence, lambda subject: subject.costs))
     yield Table("consensus", "search", consensus, evidence.consensus)
@@ -135,20 +138,22 @@ def _variance_tables(evidence: Evidence) -> Iterator[Table]:
         "could be others, with the jackknife standard error. Items are taken as they are; "
         "a log ratio exists only where both variances are positive, at so many levels."
     )
-    yield Table("variance_leave_one_out_range", "variance", caption, _by_subject(evidence, _ranges))
+    ranges = _by_subject(evidence, lambda subject: ranges_without_one(_part("leave_one_out")(subject)), parts=False)
+    yield Table("variance_leave_one_out_range", "variance", caption, ranges)
     caption = "Other readings of the same runs: does the answer hang on a choice?"
     yield Table("variance_sensitivity", "variance", caption, _by_subject(evidence, lambda subject: subject.sensitivity))
     caption = "Appendix: the classical table (type II). η² and partial η² are biased upwards."
-    yield Table("variance_classical", "variance", caption, _by_subject(evidence, _classical))
+    yield Table("variance_classical", "variance", caption, _by_subject(evidence, classical, parts=False))
 
 
 def _part(name: str) -> Callable[[Subject], pd.DataFrame]:
     return lambda subject: getattr(subject.decomposition, name) if subject.decomposition else pd.DataFrame()
 
 
-def _by_subject(evidence: Evidence, frame: Callable[[Subject], pd.DataFrame]) -> pd.DataFrame:
-    return _first("response", [frame(s).drop(columns="response", errors="ignore").assign(response=s.title)
-                               for s in evidence.subjects])  # fmt: skip
+def _by_subject(evidence: Evidence, frame: Callable[[Subject], pd.DataFrame], *, parts: bool = True) -> pd.DataFrame:
+    """Puts a table of every response under each other, also of single tasks."""
+    subjects = [s for s in evidence.subjects if parts or not s.is_part]
+    return _first("response", [frame(s).assign(response=s.title) for s in subjects])
 
 
 def _first(column: str, frames: list[pd.DataFrame]) -> pd.DataFrame:
@@ -165,25 +170,10 @@ def _ratio(subject: Subject) -> pd.DataFrame:
         return pd.DataFrame()
     ratio, panel = subject.decomposition.ratio, subject.decomposition.panel
     row = {"log_ratio": ratio.log, "low": ratio.low, "high": ratio.high, "p": ratio.p, "verdict": ratio.verdict}
-    counts = {"runs": len(panel.values), "draws": panel.n_draws, "seeds": panel.n_seeds}
-    counts |= {"cells": panel.grid.n_cells, "cells_missing": panel.n_cells_missing}
-    counts["distinct_subsets"] = len(panel.rows[[design.MODEL, "subset"]].dropna().drop_duplicates())
-    return pd.DataFrame([row | counts | {"estimator": subject.decomposition.estimator}])
-
-
-def _ranges(subject: Subject) -> pd.DataFrame:
-    if subject.is_part or subject.decomposition is None:
-        return pd.DataFrame()
-    return ranges_without_one(subject.decomposition.leave_one_out)
-
-
-def _gains(subject: Subject) -> pd.DataFrame:
-    return pd.DataFrame() if subject.is_part else subject.gains
-
-
-def _classical(subject: Subject) -> pd.DataFrame:
-    table = pd.DataFrame() if subject.is_part else classical(subject)
-    return pd.DataFrame() if isinstance(table, str) else table
+    row |= {"runs": len(panel.values), "draws": panel.n_draws, "seeds": panel.n_seeds}
+    row |= {"cells": panel.grid.n_cells, "cells_missing": panel.n_cells_missing}
+    row["distinct_subsets"] = len(panel.rows[[design.MODEL, "subset"]].dropna().drop_duplicates())
+    return pd.DataFrame([row | {"estimator": subject.decomposition.estimator}])
 
 
 def _factors(runs: pd.DataFrame) -> pd.DataFrame:

@@ -1,7 +1,5 @@
 """Writes a report: a folder with `report.html`, `tables/` and `figures/`."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import io
@@ -64,9 +62,8 @@ def write_report(evidence: Evidence, out: Path) -> Path:
         out.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     except OSError as error:
-        raise RecordError(
-            f"{out} cannot be written: {error.strerror}; choose another folder with out=<folder>."
-        ) from error
+        why = f"{out} cannot be written: {error.strerror}; choose another folder with out=<folder>."
+        raise RecordError(why) from error
     try:
         _write_parts(evidence, draft)
         out.mkdir(exist_ok=True)
@@ -87,29 +84,21 @@ def _write_parts(evidence: Evidence, folder: Path) -> None:
     for table in tables:
         _write_table(table, folder / "tables")
     plots = [(plot, _write_plot(plot, folder / "figures")) for plot in make_plots(evidence)]
-    checks, script = check_published(), _template_text("sort.js")
+    checks, script = check_published(), (Path(__file__).parent / "templates" / "sort.js").read_text(encoding="utf-8")
     page = _environment().get_template("report.html.j2").render(
-        evidence=evidence,
-        source=PUBLISHED if evidence.results.folder is None else "records of your own sweeps",
-        claims=claims,
-        rules=RULES,
-        checks=checks,
-        off=checks[~checks["agrees"]].to_dict("records"),
-        tables={table.name: table for table in tables},
-        plots=[(plot, file_name_of(plot.name), Markup(svg)) for plot, svg in plots],
-        generator=GENERATOR,
-        script=Markup(script),
+        evidence=evidence, source=PUBLISHED if evidence.results.folder is None else "records of your own sweeps",
+        claims=claims, rules=RULES, checks=checks, off=checks[~checks["agrees"]].to_dict("records"),
+        tables={table.name: table for table in tables}, generator=GENERATOR, max_rows=MAX_ROWS,
+        plots=[(plot, file_name_of(plot.name), Markup(svg)) for plot, svg in plots], script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        max_rows=MAX_ROWS,
     )  # fmt: skip
     (folder / "report.html").write_text(page, encoding="utf-8")
 
 
 def _write_table(table: Table, folder: Path) -> None:
     table.frame.to_csv(folder / f"{table.name}.csv", index=False)
-    latex = table.frame.to_latex(
-        index=False, escape=True, float_format="%.4g", na_rep="--", longtable=len(table.frame) > 40
-    )
+    is_long = len(table.frame) > 40
+    latex = table.frame.to_latex(index=False, escape=True, float_format="%.4g", na_rep="--", longtable=is_long)
     (folder / f"{table.name}.tex").write_text(latex, encoding="utf-8")
 
 
@@ -140,11 +129,6 @@ def _environment() -> jinja2.Environment:
     )  # fmt: skip
     environment.filters |= {"cell": format_cell, "rows": _rows}
     return environment
-
-
-def _template_text(name: str) -> str:
-    loader = jinja2.PackageLoader("deprune.analysis.report", "templates")
-    return loader.get_source(jinja2.Environment(), name)[0]
 
 
 def _rows(frame: pd.DataFrame) -> list[list[Any]]:

@@ -1,12 +1,10 @@
 """What a search is worth: the spread between searches, and quality against cost."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 
 from deprune.analysis import design
-from deprune.analysis.read.responses import response
+from deprune.analysis.read.responses import measured, response
 from deprune.analysis.read.results import Results
 from deprune.analysis.types import Array
 
@@ -22,41 +20,29 @@ def spread_across_searches(results: Results, name: str) -> pd.DataFrame:
         `mean`, `low`, `high`, `variance` (population, as in the study's Figure 3), `sample_variance`, and
         `variance_without_noise`: the sample variance minus what seeds add to means (missing for one seed).
     """
-    frame = _measured(results, name)
+    frame = measured(results, value=name)
     rows, within = [], design.configurations(frame)
     for key, group in frame.groupby(within, observed=True):
         by_search = group.groupby("search", observed=True)["value"]
         means, noise = by_search.mean(), (by_search.var(ddof=1) / by_search.size()).mean()
         sample_variance = float(means.var(ddof=1)) if len(means) > 1 else np.nan
-        rows.append(
-            dict(zip(within, key, strict=True))
-            | {
-                "searches": len(means),
-                "distinct": group["subset"].nunique(),
-                "mean": float(means.mean()),
-                "low": float(means.min()),
-                "high": float(means.max()),
-                "variance": float(means.var(ddof=0)),
-                "sample_variance": sample_variance,
-                "variance_without_noise": sample_variance - float(noise),
-            }
-        )
+        row = dict(zip(within, key, strict=True)) | {"searches": len(means), "distinct": group["subset"].nunique()}
+        row |= {"mean": means.mean(), "low": means.min(), "high": means.max(), "variance": means.var(ddof=0)}
+        corrected = sample_variance - noise
+        rows.append(row | {"sample_variance": sample_variance, "variance_without_noise": corrected})
     return pd.DataFrame(rows)
 
 
 def quality_against_cost(results: Results, name: str, cost: str = "n_evals") -> pd.DataFrame:
     """Returns the mean response and cost of each search in each condition, and which searches nobody beats.
 
-    Args:
-        results: The runs.
-        name: A response.
-        cost: One of `COSTS`.
+    The cost is one of `COSTS`.
 
     Returns:
         One row per model, budget, calibration configuration and search: `value` with its standard error over
         seeds, `cost`, and `on_front`: no other search there is as cheap and as good and better in one of the two.
     """
-    frame = _measured(results, name).dropna(subset=[cost])
+    frame = measured(results, value=name).dropna(subset=[cost])
     within = design.configurations(frame)
     by_search = frame.groupby([*within, design.SEARCH], observed=True)
     table = by_search.agg(value=("value", "mean"), stderr=("value", "sem"), cost=(cost, "mean"), runs=("value", "size"))
@@ -73,8 +59,3 @@ def on_front(first: Array, second: Array) -> Array:
     no_worse = (first <= first[:, None]) & (second <= second[:, None])
     better = (first < first[:, None]) | (second < second[:, None])
     return np.asarray(~(no_worse & better).any(axis=1))
-
-
-def _measured(results: Results, name: str) -> pd.DataFrame:
-    frame = results.runs.assign(value=response(results, name).values)
-    return frame[~frame["is_dense"] & frame["value"].notna()]

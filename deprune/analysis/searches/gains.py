@@ -1,7 +1,5 @@
 """What searches gain over one-shot on the same draw, as a share of what one-shot lost to pruning."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -14,18 +12,13 @@ from deprune.analysis.read.results import Results
 from deprune.analysis.types import Array
 from deprune.core.kinds import Kind
 
-BASELINE = "oneshot"
-"""The search that all others are compared with."""
+BASELINE = "oneshot"  # the search that all others are compared with
 
 NOT_COMPLEX = (Kind.CONTROL, Kind.SIMPLE)
 
 
 def gains_over_oneshot(results: Results, name: str) -> pd.DataFrame:
-    """Compares every complex search with one-shot in the same condition, configuration and draw.
-
-    Args:
-        results: The runs.
-        name: A response.
+    """Compares every complex search with one-shot by a response, in the same condition, configuration and draw.
 
     Returns:
         One row per search: `gain` [unit of the response; positive is better], `oneshot_loss` (what one-shot

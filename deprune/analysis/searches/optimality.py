@@ -8,8 +8,6 @@ whatever jobs), the evaluation store holds the truth, and no model is run to com
 0 is optimal; 1 is what a uniformly random subset has on average. Source: own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -28,9 +26,7 @@ from deprune.record.store import ResultStore
 Losses: TypeAlias = dict[tuple[int, ...], float]
 """Removed blocks -> loss."""
 
-NAMED = (
-    "run_id", "model", "calib_config", "calib_seed", "objective", "search", "search_seed", "budget",
-)  # fmt: skip
+NAMED = "run_id model calib_config calib_seed objective search search_seed budget".split()
 """Columns that say which run a gap is of."""
 
 
@@ -69,14 +65,9 @@ def _gap(record: RunRecord, evaluations: Path, losses_of: Callable[..., Losses])
     loss = known[tuple(sorted(record.removal.order))]
     best, chance = losses.min(), losses.mean()
     columns = columns_of(record)
-    return {name: columns[name] for name in NAMED} | {
-        "n_subsets": space.size,
-        "loss": loss,
-        "best_loss": best,
-        "chance_loss": chance,
-        "gap": (loss - best) / (chance - best) if chance > best else 0.0,
-        "rank": int((losses < loss).sum()) + 1,
-    }
+    row = {name: columns[name] for name in NAMED} | {"n_subsets": space.size, "loss": loss}
+    gap = (loss - best) / (chance - best) if chance > best else 0.0
+    return row | {"best_loss": best, "chance_loss": chance, "gap": gap, "rank": int((losses < loss).sum()) + 1}
 
 
 def _losses(store: EvaluationStore, samples: str, budget: int) -> Losses:
@@ -95,13 +86,8 @@ def _losses(store: EvaluationStore, samples: str, budget: int) -> Losses:
 def gaps_by_search(gaps: pd.DataFrame) -> pd.DataFrame:
     """Returns, for each search, the number of runs, how many are optimal, and mean, median and largest gap."""
     grouped = gaps.assign(optimal=gaps.gap == 0).groupby("search")
-    table = pd.DataFrame(
-        {
-            "runs": grouped.size(),
-            "optimal": grouped["optimal"].mean(),
-            "mean": grouped["gap"].mean(),
-            "median": grouped["gap"].median(),
-            "largest": grouped["gap"].max(),
-        }
-    )
+    table = grouped.agg(
+        runs=("gap", "size"), optimal=("optimal", "mean"), mean=("gap", "mean"), median=("gap", "median"),
+        largest=("gap", "max"),
+    )  # fmt: skip
     return table.sort_values(["mean", "largest"])

@@ -1,7 +1,5 @@
 """Do perplexity and accuracy agree on which search is best? Rank correlations with exact permutation p values."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Hashable, Iterator, Sequence
@@ -10,16 +8,15 @@ from functools import cache
 import numpy as np
 import pandas as pd
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 from deprune.analysis import design
-from deprune.analysis.read.responses import response
+from deprune.analysis.adjust import benjamini_hochberg, holm, with_adjusted
+from deprune.analysis.read.responses import measured
 from deprune.analysis.read.results import Results
 from deprune.analysis.types import Array
 from deprune.record.schema import ACCURACY, LOG_PERPLEXITY
 
-MAX_EXACT = 8
-"""Up to this many items all orders are tried (40,320); beyond, a random sample of them."""
+MAX_EXACT = 8  # up to this many items all orders are tried (40,320); beyond, a random sample of them
 
 N_RANDOM = 19_999
 
@@ -33,20 +30,12 @@ def _orders(n: int) -> tuple[Array, bool]:
 
 
 def rank_correlation(first: Sequence[float], second: Sequence[float], kind: str = "spearman") -> tuple[float, float]:
-    """Returns a rank correlation and its two-sided permutation p value.
+    """Returns a rank correlation, `spearman` or `kendall` (tau-b), and its two-sided permutation p value.
 
     The p value is the share of all orders whose coefficient is as far from zero, ties having middle ranks; it is exact
-    up to `MAX_EXACT` items.
-
-    Args:
-        first: Values.
-        second: As many values.
-        kind: `spearman`, or `kendall` for tau-b.
-
-    Returns:
-        The coefficient and p; both NaN where one of the two is constant or there are fewer than three items.
+    up to `MAX_EXACT` items. Both are NaN where one of the two is constant or there are fewer than three items.
     """
-    x, y = (stats.rankdata(np.asarray(values, dtype=float)) for values in (first, second))
+    x, y = stats.rankdata(first), stats.rankdata(second)
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return math.nan, math.nan
     orders, exact = _orders(len(x))
@@ -66,10 +55,8 @@ def _embed(ranks: Array, kind: str) -> Array:
     """Returns vectors whose cosine is the rank correlation."""
     if kind == "kendall":
         first, second = np.triu_indices(ranks.shape[-1], 1)
-        signs: Array = np.sign(ranks[..., first] - ranks[..., second])
-        return signs
-    centred: Array = ranks - ranks.mean(axis=-1, keepdims=True)
-    return centred
+        return np.asarray(np.sign(ranks[..., first] - ranks[..., second]))
+    return np.asarray(ranks - ranks.mean(axis=-1, keepdims=True))
 
 
 def _cosine(one: Array, others: Array) -> tuple[float, Array]:
@@ -104,7 +91,7 @@ def perplexity_against_accuracy(
             of_ranked = group[group[design.SEARCH].isin(ranked.index)]
             row[f"variance_{name}"], row[f"noise_{name}"] = variance_and_noise(of_ranked, column)
         rows.append(row)
-    return adjusted(pd.DataFrame(rows), "p_spearman", "p_holm", "holm")
+    return with_adjusted(pd.DataFrame(rows), "p_spearman", "p_holm", holm)
 
 
 def variance_and_noise(runs: pd.DataFrame, response: str) -> tuple[float, float]:
@@ -112,10 +99,6 @@ def variance_and_noise(runs: pd.DataFrame, response: str) -> tuple[float, float]
 
     What a draw does to all searches alike is in neither: the noise is the mean square of search × seed. NaN unless two
     searches or more have the same two seeds or more.
-
-    Args:
-        runs: With `search`, `calib_seed`, and the response.
-        response: Name of a column.
     """
     table = runs.pivot_table(response, design.SEARCH, design.SEED, observed=True).dropna().to_numpy()
     n_searches, n_seeds = table.shape
@@ -129,58 +112,34 @@ def variance_and_noise(runs: pd.DataFrame, response: str) -> tuple[float, float]
 def ceiling(ranks: pd.DataFrame) -> float:
     """Returns the correlation that the noise of draws would leave of a perfect one, pooled over conditions.
 
-    It is the root of the product of the two reliabilities, each 1 − noise / variance (Spearman's attenuation). Single
-    conditions have too few searches for it.
-
-    Args:
-        ranks: As of `perplexity_against_accuracy`.
-
-    Returns:
-        From 0 to 1; NaN where no condition has two seeds.
+    It is the root of the product of the two reliabilities, each 1 − noise / variance (Spearman's attenuation), from the
+    table of `perplexity_against_accuracy`. Single conditions have too few searches for it. NaN without two seeds.
     """
     if "noise_accuracy" not in ranks:
         return math.nan
     sums = ranks.filter(regex="^(variance|noise)_").dropna().sum()
     pairs = [(sums[f"variance_{name}"], sums[f"noise_{name}"]) for name in ("perplexity", "accuracy")]
-    return math.sqrt(
-        math.prod(max(1 - noise / variance, 0.0) if variance > 0 else math.nan for variance, noise in pairs)
-    )
+    reliabilities = (max(1 - noise / variance, 0.0) if variance > 0 else math.nan for variance, noise in pairs)
+    return math.sqrt(math.prod(reliabilities))
 
 
 def _conditions(
     results: Results, perplexity: str, accuracy: str
 ) -> Iterator[tuple[dict[str, Hashable], pd.DataFrame, pd.DataFrame]]:
     """Yields a condition, its runs, and their means by search with whether another found the same subsets."""
-    lower, higher = response(results, perplexity).values, response(results, accuracy).values
-    frame = results.runs.assign(lower=lower, higher=higher)
-    frame = frame[~frame["is_dense"] & frame["lower"].notna() & frame["higher"].notna()]
+    frame = measured(results, lower=perplexity, higher=accuracy)
     within = design.configurations(frame)
     for key, group in frame.groupby(within, observed=True):
-        means = group.groupby(design.SEARCH, observed=True).agg(
-            lower=("lower", "mean"), higher=("higher", "mean"), subsets=("subset", lambda s: tuple(sorted(s.dropna())))
-        )
-        yield (
-            dict(zip(within, key, strict=True)),
-            group,
-            means.assign(is_copy=(means["subsets"].str.len() > 0) & means["subsets"].duplicated()),
-        )
+        by_search = group.groupby(design.SEARCH, observed=True)
+        found = by_search["subset"].agg(lambda subsets: " ".join(sorted(subsets.dropna())))
+        is_copy = (found != "") & found.duplicated()
+        yield dict(zip(within, key, strict=True)), group, by_search[["lower", "higher"]].mean().assign(is_copy=is_copy)
 
 
 def mean_rank_correlation(results: Results) -> tuple[float, float]:
     """Returns `mean_correlation` of perplexity and accuracy over conditions, equal subsets counting once."""
     conditions = (means[~means["is_copy"]] for *_, means in _conditions(results, LOG_PERPLEXITY, ACCURACY))
     return mean_correlation([(m["lower"].tolist(), (-m["higher"]).tolist()) for m in conditions if len(m) > 2])
-
-
-def adjusted(table: pd.DataFrame, p: str, name: str, method: str) -> pd.DataFrame:
-    """Returns a table with p values adjusted for their number; statsmodels names the methods."""
-    if p not in table:  # a table without rows may lack columns too
-        return table
-    tested = table[p].notna()
-    table[name] = math.nan
-    if tested.any():
-        table.loc[tested, name] = multipletests(table.loc[tested, p], method=method)[1]
-    return table
 
 
 def mean_correlation(pairs: Sequence[tuple[Sequence[float], Sequence[float]]], seed: int = 0) -> tuple[float, float]:
@@ -190,8 +149,7 @@ def mean_correlation(pairs: Sequence[tuple[Sequence[float], Sequence[float]]], s
     """
     rng = np.random.default_rng(seed)
     observed, total = [], np.zeros(N_RANDOM)
-    for first, second in pairs:
-        x, y = (stats.rankdata(np.asarray(values, dtype=float)) for values in (first, second))
+    for x, y in ((stats.rankdata(first), stats.rankdata(second)) for first, second in pairs):
         if np.ptp(x) > 0 and np.ptp(y) > 0:
             orders = rng.permuted(np.tile(np.arange(len(y)), (N_RANDOM, 1)), axis=1)
             rho, coefficients = _cosine(_embed(x, "spearman"), _embed(np.stack([y, *y[orders]]), "spearman"))
@@ -205,21 +163,14 @@ def mean_correlation(pairs: Sequence[tuple[Sequence[float], Sequence[float]]], s
 
 
 def agreement_between_calibrations(results: Results, name: str) -> pd.DataFrame:
-    """Correlates the ranks of searches between every two calibration configurations of a condition.
-
-    Args:
-        results: The runs.
-        name: The response that ranks the searches.
+    """Correlates the ranks of searches by a response between every two calibration configurations of a condition.
 
     Returns:
         The condition (`model`, `budget`), `first`, `second`, number of `searches` in both, `spearman`, its exact `p`,
         and `p_adjusted` (Benjamini-Hochberg over the table).
     """
-    values = response(results, name).values
-    frame = results.runs.assign(value=values)
-    frame = frame[~frame["is_dense"] & frame["value"].notna()]
-    rows = []
-    within = design.conditions(frame)
+    frame = measured(results, value=name)
+    rows, within = [], design.conditions(frame)
     for key, group in frame.groupby(within, observed=True):
         wide = group.groupby([design.SEARCH, design.CONFIGURATION], observed=True)["value"].mean().unstack()
         for first, second in itertools.combinations(wide.columns, 2):
@@ -227,4 +178,4 @@ def agreement_between_calibrations(results: Results, name: str) -> pd.DataFrame:
             rho, p = rank_correlation(both[first].tolist(), both[second].tolist())
             rows.append((*key, first, second, len(both), rho, p))
     table = pd.DataFrame(rows, columns=[*within, "first", "second", "searches", "spearman", "p"])
-    return adjusted(table, "p", "p_adjusted", "fdr_bh")
+    return with_adjusted(table, "p", "p_adjusted", benjamini_hochberg)

@@ -1,24 +1,18 @@
 """The classical analysis-of-variance table, for the appendix; its effect sizes are biased and say so."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import statsmodels.formula.api as smf
 from scipy import stats
 from statsmodels.stats.anova import anova_lm
-from statsmodels.stats.multitest import multipletests
 
+from deprune.analysis.adjust import benjamini_hochberg, with_adjusted
 from deprune.analysis.types import Array
 from deprune.analysis.variance.estimators import mixed_model
 from deprune.analysis.variance.factor_grid import name_of_term
 from deprune.analysis.variance.panel import Panel
 
-OWN_STRATUM = "term × seed"
-MAX_F = 1e8
-"""Above it the error is rounding, as where a response has no noise; the noncentral F would take minutes."""
-
-ROWS = "residual of runs taken as independent"
+MAX_F = 1e8  # above it the error is rounding, as where a response has no noise; the noncentral F would take minutes
 
 
 def classical_table(panel: Panel, order: int = 2) -> pd.DataFrame:
@@ -28,9 +22,7 @@ def classical_table(panel: Panel, order: int = 2) -> pd.DataFrame:
     is the right error for draws and searches alike. Elsewhere the error is the residual, in which runs
     on one draw count as independent: calibration then looks more significant than it is.
 
-    Args:
-        panel: The runs.
-        order: Highest order of the terms; those above are in the residual.
+    Terms above `order` are in the residual.
 
     Returns:
         `term`, `df`, `ss`, `error`, `ms_error`, `f`, `p`, `p_adjusted` (Benjamini-Hochberg), `eta2`, `partial_eta2`,
@@ -44,24 +36,19 @@ def classical_table(panel: Panel, order: int = 2) -> pd.DataFrame:
     n, total = len(panel.values), float(((panel.values - panel.values.mean()) ** 2).sum())
     residual = squares.pop("Residual")
     own = _own_strata(panel) if panel.is_complete and panel.n_seeds > 1 else {}
+    error = "term × seed" if own else "residual of runs taken as independent"
     rows = []
     for term, (df, ss) in squares.items():
         df_error, ms_error = own.get(term, (residual[0], residual[1] / residual[0]))
         f = ss / df / ms_error if ms_error > 0 else np.nan
         low, high = _omega_interval(f, df, df_error, n)
-        rows.append(
-            {
-                "term": term, "df": int(df), "ss": ss, "error": OWN_STRATUM if own else ROWS, "ms_error": ms_error,
-                "f": f, "p": float(stats.f.sf(f, df, df_error)),
-                "eta2": ss / total, "partial_eta2": ss / (ss + df_error * ms_error),
-                "omega2": (ss - df * ms_error) / (total + ms_error),
-                "partial_omega2": df * (f - 1) / (df * (f - 1) + n), "omega2_low": low, "omega2_high": high
-            }
-        )  # fmt: skip
-    table = pd.DataFrame(rows)
-    finite = table["p"].notna()
-    table.loc[finite, "p_adjusted"] = multipletests(table.loc[finite, "p"], method="fdr_bh")[1]
-    return table.assign(
+        row = {"term": term, "df": int(df), "ss": ss, "error": error, "ms_error": ms_error}
+        row |= {"f": f, "p": float(stats.f.sf(f, df, df_error))}
+        row |= {"eta2": ss / total, "partial_eta2": ss / (ss + df_error * ms_error)}
+        row |= {"omega2": (ss - df * ms_error) / (total + ms_error)}
+        row |= {"partial_omega2": df * (f - 1) / (df * (f - 1) + n), "omega2_low": low, "omega2_high": high}
+        rows.append(row)
+    return with_adjusted(pd.DataFrame(rows), "p", "p_adjusted", benjamini_hochberg).assign(
         bias="eta2 and partial_eta2 biased upwards; partial_eta2 not comparable between terms"
         + ("" if own else "; p and omega2 take runs for independent")
     )

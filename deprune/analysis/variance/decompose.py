@@ -5,10 +5,8 @@ V_CS what only both together explain, which belongs to neither side; V_seed what
 changes. All are means within (model, budget), and all levels that were run count the same.
 """
 
-from __future__ import annotations
-
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,80 +14,74 @@ import numpy as np
 import pandas as pd
 
 from deprune.analysis import design
-from deprune.analysis.read.responses import Measured, response
+from deprune.analysis.read.responses import LOGIT, Measured, response, without_diverged
 from deprune.analysis.read.results import Results
 from deprune.analysis.types import Array, Generator
+from deprune.analysis.variance import headline
 from deprune.analysis.variance.estimators import CROSS_REPLICATE, Estimate, estimate
-from deprune.analysis.variance.headline import (
-    NOT_IDENTIFIED,
-    Ratio,
-    Resampled,
-    component_table,
-    factor_table,
-    headline_table,
-    quantities,
-    ratio,
-)
+from deprune.analysis.variance.headline import NOT_IDENTIFIED, Ratio, Resampled, calibration_parts, quantities
 from deprune.analysis.variance.intervals import MIN_DRAWS, resample
 from deprune.analysis.variance.item_noise import ItemNoise, item_noise, load_items
 from deprune.analysis.variance.panel import SEARCH, Panel, alias_table, build_panel
-from deprune.analysis.variance.parts import calibration_parts
 from deprune.analysis.variance.permute import permutation_tests
-from deprune.core.errors import AnalysisError
+from deprune.core.errors import AnalysisError, DepruneError
 
 N_PERMUTATIONS = 999
 
 ITEMS_SUBTRACTED = ", noise of items subtracted"
 
-ROUNDING = 1e-12
-"""Relative differences that are none: means of equal numbers of items differ by as much."""
+ROUNDING = 1e-12  # relative differences that are none: means of equal numbers of items differ by as much
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decomposition:
-    """The variance of one response by factor. Every table of numbers has a column `estimator`.
+class Decomposed:
+    """A variance by factor. Every table of numbers has a column `estimator`.
 
     Attributes:
-        response: What is decomposed.
         headline: `V_C`, `V_S`, `V_CS`, `V_seed`, `V_condition` (between models and budgets): `variance`, `sd`
             in the response's unit, `share` of the total and `share_within` condition, with their intervals.
         ratio: log(V_C / V_S) with its interval and the verdict.
         tests: Permutation p values of no effect, on complete grids.
         components: One row per term: `df`, `sigma2`, `sd`, `share` with its interval.
         factors: One row per factor: `first_order`, `total` and `shapley` shares, `switch_rms`.
-        calibration_parts: Shapley split of V_C among the calibration factors; where `aliased`, of a whole that the
-            design cannot take apart.
-        leave_one_out: The headline shares and the log ratio without each level of each factor; items are taken as
-            they are.
-        estimator: The estimator in words; says whether the noise of items is subtracted.
         panel: The runs and their grid.
-        estimate: The point estimate behind the tables.
         notes: Sentences that belong under every table.
     """
 
-    response: Measured
     headline: pd.DataFrame
     ratio: Ratio
     tests: pd.DataFrame
     components: pd.DataFrame
     factors: pd.DataFrame
-    calibration_parts: pd.DataFrame
-    leave_one_out: pd.DataFrame
-    estimator: str
     panel: Panel
-    estimate: Estimate
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Decomposition(Decomposed):
+    """The variance of one response by factor.
+
+    Attributes:
+        response: What is decomposed.
+        calibration_parts: Shapley split of V_C among the calibration factors; where `aliased`, of a whole that the
+            design cannot take apart.
+        leave_one_out: The headline shares and the log ratio without each level of each factor; items are taken as
+            they are.
+        estimator: The estimator in words; says whether the noise of items is subtracted.
+        estimate: The point estimate behind the tables.
+    """
+
+    response: Measured
+    calibration_parts: pd.DataFrame
+    leave_one_out: pd.DataFrame
+    estimator: str
+    estimate: Estimate
+
+
 def decompose(
-    results: Results,
-    name: str,
-    *,
-    factors: Sequence[str] | None = None,
-    over_items: bool = False,
-    n_resamples: int = 1000,
-    seed: int = 0,
-) -> Decomposition:
+    results: Results, name: str, *, factors: Sequence[str] | None = None, over_items: bool = False,
+    n_resamples: int = 1000, seed: int = 0,
+) -> Decomposition:  # fmt: skip
     """Decomposes the variance of a response over the swept grid.
 
     Args:
@@ -105,8 +97,7 @@ def decompose(
         AnalysisError: The response, the factors or the cells do not allow it; the message names the terms.
         DataError: The answers to single items are not there.
     """
-    rng = np.random.default_rng(seed)
-    chosen = response(results, name)
+    rng, chosen = np.random.default_rng(seed), response(results, name)
     panel = build_panel(results.runs, chosen.values.rename(name), factors)
     if np.ptp(panel.values) <= ROUNDING * np.abs(panel.values).max():
         raise AnalysisError(f"The {name} is the same in all {len(panel.rows)} runs: no variance to explain.")
@@ -133,11 +124,11 @@ def tables(
     """Returns what every decomposition has: `headline`, `ratio`, `tests`, `components`, `factors` and the `panel`."""
     values = Resampled(np.append(point.terms, point.seed), *resampled, point.degrees)
     return {
-        "headline": headline_table(panel, values).assign(**label),
-        "ratio": ratio(panel, values),
+        "headline": headline.headline_table(panel, values).assign(**label),
+        "ratio": headline.ratio(panel, values),
         "tests": permutation_tests(panel, N_PERMUTATIONS, rng),
-        "components": component_table(panel.grid, values).assign(**label),
-        "factors": factor_table(panel, values.point).assign(**label),
+        "components": headline.component_table(panel.grid, values).assign(**label),
+        "factors": headline.factor_table(panel, values.point).assign(**label),
         "panel": panel,
     }
 
@@ -205,16 +196,13 @@ def ranges_without_one(table: pd.DataFrame) -> pd.DataFrame:
 
 def _notes(panel: Panel, chosen: Measured, point: Estimate) -> list[str]:
     notes = [f"{point.estimator}: {point.bias}."] if point.bias else []
-    missing = [what for what, there in (("calibration configuration", panel.calibration),) if not there]
-    missing += [] if SEARCH in panel.grid.factors else ["search"]
+    missing = ["calibration configuration"] * (not panel.calibration) + ["search"] * (SEARCH not in panel.grid.factors)
     notes += [f"There is one {what} only, so calibration and search are {NOT_IDENTIFIED}." for what in missing]
     if _rivals_have_other_draws(panel):
         notes.append("Searches of the same configuration and seed do not share a draw, so their noise is compared too.")
     if panel.n_draws < MIN_DRAWS:
-        notes.append(
-            f"There are {panel.n_draws} independent calibration draws only: intervals are descriptive and cover less "
-            "than they say."
-        )
+        few = f"There are {panel.n_draws} independent calibration draws only"
+        notes.append(f"{few}: intervals are descriptive and cover less than they say.")
     if panel.n_cells_missing:
         notes.append(f"{panel.n_cells_missing} of {panel.grid.n_cells} cells have no run.")
     if n_diverged := int(chosen.diverged[panel.rows.index].sum()):
@@ -227,3 +215,47 @@ def _rivals_have_other_draws(panel: Panel) -> bool:
     others = [panel.rows[f].astype(str).to_numpy() for f in design.factors_of(panel.rows) if f != SEARCH]
     rivals = pd.DataFrame({str(i): column for i, column in enumerate([*others, panel.seeds])})
     return bool(pd.Series(panel.draws).groupby([rivals[c] for c in rivals]).nunique().max() > 1)
+
+
+def sensitivity(results: Results, reported: Decomposition, n_resamples: int = 1000) -> pd.DataFrame:
+    """Decomposes a response again in other ways.
+
+    Shares are also taken on the logit scale, for percentage points are compressed near the floor and the ceiling,
+    and on these very items; perplexities without the diverged runs.
+
+    Args:
+        results: The runs that were decomposed.
+        reported: Their decomposition.
+        n_resamples: As of `decompose`.
+
+    Returns:
+        `reading`, the shares within condition, `log_ratio` with `low` and `high`, the `verdict`, the `estimator`, and a
+        `remark` where a reading cannot be had. The first row is what was reported; empty where there is no other.
+    """
+    rows = [_row("as reported", reported)]
+    for reading, runs, name in _readings(results, reported):
+        try:
+            rows.append(_row(reading, decompose(runs, name, n_resamples=n_resamples)))
+        except DepruneError as error:
+            rows.append({"reading": reading, "remark": str(error)})
+    return pd.DataFrame(rows) if len(rows) > 1 else pd.DataFrame()
+
+
+def _readings(results: Results, reported: Decomposition) -> Iterator[tuple[str, Results, str]]:
+    """Yields a reading, its runs, and the name of its response."""
+    chosen, name = reported.response, reported.response.name
+    if chosen.is_share and chosen.task is None:
+        yield f"logit of {name}, chance level not taken off", results, LOGIT + name
+    if reported.estimator.endswith(ITEMS_SUBTRACTED):
+        yield "on these very items", results, name
+    if chosen.diverged[reported.panel.rows.index].any():
+        yield "without diverged runs", without_diverged(results, name), name
+
+
+def _row(reading: str, found: Decomposition) -> dict[str, object]:
+    shares = found.headline.set_index("quantity")["share_within"].drop("V_condition")
+    ratio = found.ratio
+    row: dict[str, object] = {"reading": reading}
+    row |= {f"{name}_share_within": float(share) for name, share in shares.items()}
+    row |= {"log_ratio": ratio.log, "low": ratio.low, "high": ratio.high, "verdict": ratio.verdict}
+    return row | {"estimator": found.estimator, "remark": math.nan}

@@ -1,4 +1,4 @@
-"""Three estimators of functional-ANOVA components; each says in words what it is.
+"""Two estimators of functional-ANOVA components; each says in words what it is.
 
 Notation: y are the cells of a full grid, b their orthonormal coefficients (`deprune.analysis.variance.factor_grid`),
 and the component of a term is the sum of its b². Noise in b adds its variance to b²; the
@@ -6,8 +6,6 @@ estimators differ in how they take that away.
 
 Sources: the estimators are our own derivation; E[y'Py] = θ'Pθ + tr(PΣ) is the identity behind all of them.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 
@@ -21,7 +19,6 @@ from deprune.analysis.variance.reml import MixedModel
 from deprune.core.errors import AnalysisError
 
 CROSS_REPLICATE = "cross-replicate"
-PLAIN = "plain sums of squares"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,12 +88,8 @@ def cross_replicate(panel: Panel) -> Estimate:
     products = (total.T @ total - single.T @ single) / (r * (r - 1))
     seed = float(seed_variance(cube).sum()) + _variance_within_draws(panel)
     return Estimate(
-        grid=panel.grid,
-        estimator=CROSS_REPLICATE,
-        products=products,
-        seed=seed,
-        draw=_draw(panel), order=len(panel.grid.factors),
-        degrees=panel.n_draws - panel.n_draws // panel.n_seeds,
+        grid=panel.grid, estimator=CROSS_REPLICATE, products=products, seed=seed, draw=_draw(panel),
+        order=len(panel.grid.factors), degrees=panel.n_draws - panel.n_draws // panel.n_seeds,
     )  # fmt: skip
 
 
@@ -110,18 +103,15 @@ def cross_terms(grid: Grid, cube: Array) -> Array:
 
 def seed_variance(cube: Array) -> Array:
     """Returns the mean variance over replicates of a cell: `(..., r, n_cells)` -> `(...)`."""
-    variance: Array = cube.var(axis=-2, ddof=1).mean(axis=-1)
-    return variance
+    return np.asarray(cube.var(axis=-2, ddof=1).mean(axis=-1))
 
 
 def _variance_within_draws(panel: Panel) -> float:
     """Returns what averaging several search seeds of one draw took away from the variance of a run."""
-    places = panel.seeds * panel.grid.n_cells + panel.cells
-    counts = panel.counts.ravel()
-    cube = panel.cube()
+    counts, cube = panel.counts.ravel(), panel.cube()
     means = np.moveaxis(cube.reshape(*cube.shape[:-2], -1), -1, 0)
-    squares = ((panel.values - means[places]) ** 2).reshape(len(places), -1).sum(axis=1)
-    variances = np.bincount(places, squares, len(counts)) / np.maximum(counts - 1, 1)
+    squares = ((panel.values - means[panel.places]) ** 2).reshape(len(panel.places), -1).sum(axis=1)
+    variances = np.bincount(panel.places, squares, len(counts)) / np.maximum(counts - 1, 1)
     return float(np.mean(variances * (1 - 1 / counts)))
 
 
@@ -140,28 +130,7 @@ def residuals(panel: Panel) -> Array:
     """Returns deviations from the cells' means, scaled to the variance of the noise: `(..., n_seeds · n_cells)`."""
     cube, r = panel.cube(), panel.n_seeds
     deviations = (cube - cube.mean(axis=-2, keepdims=True)) * np.sqrt(r / (r - 1))
-    flat: Array = deviations.reshape(*cube.shape[:-2], -1)
-    return flat
-
-
-def plain(panel: Panel) -> Estimate:
-    """Squared coefficients of the cells' means: SS / N of the classical table.
-
-    Raises:
-        AnalysisError: A cell has no run.
-    """
-    if not panel.is_complete:
-        raise AnalysisError(
-            f"{panel.n_cells_missing} cells have no run of some seed, so sums of squares do not add up."
-        )
-    cube = panel.cube()
-    b = panel.grid.coefficients(cube.mean(axis=-2)).reshape(-1, panel.grid.n_cells)
-    seed = float(seed_variance(cube).sum()) if panel.n_seeds > 1 else 0.0
-    return Estimate(
-        grid=panel.grid, estimator=PLAIN, products=b.T @ b, seed=seed, order=len(panel.grid.factors),
-        degrees=max(panel.n_draws - panel.n_draws // panel.n_seeds, 1),
-        bias="biased upwards: the noise of the seeds is in every component",
-    )  # fmt: skip
+    return np.asarray(deviations.reshape(*cube.shape[:-2], -1))
 
 
 def fit_then_decompose(panel: Panel, order: int | None = None) -> Estimate:
@@ -178,16 +147,14 @@ def fit_then_decompose(panel: Panel, order: int | None = None) -> Estimate:
     products = np.zeros((panel.grid.n_cells, panel.grid.n_cells))
     noise = sum(model.covariance(fit, i) for i in range(len(fit.draw)))
     products[np.ix_(columns, columns)] = fit.coefficients.T @ fit.coefficients - noise
-    replicated = bool((panel.counts.sum(axis=0) > 1).any())
-    n_factors = len(panel.grid.factors)
-    name = f"draw REML of order {order}" if model.has_draws else f"least squares of order {order}"
-    bias = (
-        [] if model.has_draws else ["the variance of calibration draws cannot be told apart and is in the other terms"]
-    )
-    if not replicated:
+    name, bias = f"draw REML of order {order}", list[str]()
+    if not model.has_draws:
+        name = f"least squares of order {order}"
+        bias.append("the variance of calibration draws cannot be told apart and is in the other terms")
+    if not (panel.counts.sum(axis=0) > 1).any():
         name += ", noise from the interactions above"
         bias.append(f"one seed per cell: interactions above order {order} are taken for noise")
-    elif order < n_factors:
+    elif order < len(panel.grid.factors):
         bias.append(f"interactions above order {order} are taken to be zero")
     return Estimate(
         grid=panel.grid, estimator=name, products=products, seed=float((fit.draw + fit.residual).sum()),
@@ -197,11 +164,7 @@ def fit_then_decompose(panel: Panel, order: int | None = None) -> Estimate:
 
 
 def mixed_model(panel: Panel, order: int) -> tuple[MixedModel, Array]:
-    """Returns the mixed model of a panel and the positions of its coefficients.
-
-    Raises:
-        AnalysisError: Terms cannot be estimated from these cells.
-    """
+    """Returns the mixed model of a panel and the positions of its coefficients, or refuses what is not estimable."""
     design, columns = panel.grid.design(order)
     rows = design[panel.cells]
     if problem := _not_estimable(panel.grid, rows, columns):
@@ -214,11 +177,7 @@ def mixed_model(panel: Panel, order: int) -> tuple[MixedModel, Array]:
 
 
 def choose_order(panel: Panel) -> int:
-    """Returns the highest order that the cells can estimate and still leave noise to be seen.
-
-    Raises:
-        AnalysisError: Not even the lowest useful order can be estimated.
-    """
+    """Returns the highest order that the cells can estimate with noise left to be seen, or refuses these cells."""
     n_factors, counts = len(panel.grid.factors), panel.counts.sum(axis=0)
     if (counts > 0).all() and (counts > 1).any():
         return n_factors

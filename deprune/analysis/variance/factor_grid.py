@@ -4,8 +4,6 @@ With orthonormal contrasts b the functional-ANOVA component of a term is the pla
 coefficients, and every estimator of this package is a quadratic form in b.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Iterable
@@ -61,11 +59,7 @@ class Grid:
         return tuple(helmert(size, full=True) if size > 1 else np.ones((1, 1)) for size in self.shape)
 
     def coefficients(self, cells: Array) -> Array:
-        """Returns the coefficients b of cell values, with mean(y²) = sum(b²).
-
-        Args:
-            cells: Values, `(..., n_cells)`.
-        """
+        """Returns the coefficients b of values of cells, `(..., n_cells)`, with mean(y²) = sum(b²)."""
         values = cells.reshape(*cells.shape[:-1], *self.shape)
         first = cells.ndim - 1
         for axis, matrix in enumerate(self.contrasts, start=first):
@@ -85,13 +79,11 @@ class Grid:
 
     def by_term(self, values: Array) -> Array:
         """Sums a value per coefficient `(..., n_cells)` over each term: `(..., n_terms)`."""
-        sums: Array = values @ self._membership
-        return sums
+        return np.asarray(values @ self._membership)
 
     @cached_property
     def _membership(self) -> Array:
-        membership: Array = (self.term_of[:, None] == np.arange(len(self.terms))).astype(float)
-        return membership
+        return np.asarray((self.term_of[:, None] == np.arange(len(self.terms))).astype(float))
 
     def touching(self, factors: Iterable[str], without: Iterable[str] = ()) -> Array:
         """Returns which terms contain one of `factors` and none of `without`, `(n_terms,)`."""

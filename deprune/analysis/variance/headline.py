@@ -1,14 +1,15 @@
 """The tables of a decomposition: headline, terms, factors, and the ratio with its verdict."""
 
-from __future__ import annotations
-
+import itertools
 import math
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from deprune.analysis import design
 from deprune.analysis.types import Array
+from deprune.analysis.variance.estimators import Estimate
 from deprune.analysis.variance.factor_grid import Grid, name_of_term
 from deprune.analysis.variance.intervals import interval_of_log_ratio, interval_of_share, p_of_log_ratio
 from deprune.analysis.variance.panel import SEARCH, Panel
@@ -61,11 +62,7 @@ class Resampled:
 
 
 def quantities(panel: Panel, estimates: Array) -> dict[str, Array]:
-    """Returns the headline variances that the grid can have; they add up to the total.
-
-    Args:
-        panel: The grid.
-        estimates: Components followed by the seed variance, `(..., n_terms + 1)`.
+    """Returns the headline variances of components followed by the seed variance, `(..., n_terms + 1)`, as they add up.
 
     Returns:
         `V_C`, `V_S`, `V_CS`, `V_seed` and `V_condition`, each `(...)`, without those whose factors do not vary.
@@ -99,17 +96,14 @@ def headline_table(panel: Panel, resampled: Resampled) -> pd.DataFrame:
 
 def component_table(grid: Grid, resampled: Resampled) -> pd.DataFrame:
     """Returns the component of every term with its share of the total, and the seed's in the last row."""
-    names = [*map(name_of_term, grid.terms), "seed"]
-    orders = [*map(len, grid.terms), 0]
-    degrees = [*np.bincount(grid.term_of), 0]
-    stacked = resampled.stacked
-    shares = _divide(stacked, stacked.sum(axis=-1, keepdims=True))
+    names, orders = [*map(name_of_term, grid.terms), "seed"], [*map(len, grid.terms), 0]
+    shares = _divide(resampled.stacked, resampled.stacked.sum(axis=-1, keepdims=True))
     rows = []
-    for i in range(1, len(names)):
-        row = {"term": names[i], "order": orders[i], "df": int(degrees[i])}
+    for i, df in enumerate([*np.bincount(grid.term_of).tolist(), 0]):
+        row = {"term": names[i], "order": orders[i], "df": df}
         row |= {"sigma2": float(resampled.point[i]), "sd": _sd(resampled.point[i])}
         rows.append(row | _share("share", shares[:, i], resampled.degrees))
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows[1:])  # the mean is no component
 
 
 def _share(name: str, stacked: Array, degrees: int) -> dict[str, float]:
@@ -119,8 +113,7 @@ def _share(name: str, stacked: Array, degrees: int) -> dict[str, float]:
 
 def _divide(part: Array, whole: Array) -> Array:
     shape = np.broadcast_shapes(part.shape, whole.shape)
-    quotient: Array = np.divide(part, whole, out=np.zeros(shape), where=whole > 0)
-    return quotient
+    return np.asarray(np.divide(part, whole, out=np.zeros(shape), where=whole > 0))
 
 
 def _sd(variance: float) -> float:
@@ -135,17 +128,13 @@ def ratio(panel: Panel, resampled: Resampled) -> Ratio:
     log, low, high = interval_of_log_ratio(values["V_C"], values["V_S"], resampled.degrees)
     if math.isnan(low):
         return Ratio(log=log, low=low, high=high, p=math.nan, verdict=NO_INTERVAL)
-    p = p_of_log_ratio(values["V_C"], values["V_S"], resampled.degrees)
     verdict = VERDICTS[0] if low > 0 else VERDICTS[1] if high < 0 else VERDICTS[2]
+    p = p_of_log_ratio(values["V_C"], values["V_S"], resampled.degrees)
     return Ratio(log=log, low=low, high=high, p=p, verdict=verdict)
 
 
 def factor_table(panel: Panel, point: Array) -> pd.DataFrame:
-    """Returns one row per factor, and one for calibration as a whole where it has several.
-
-    Args:
-        panel: The grid.
-        point: Components followed by the seed variance.
+    """Returns one row per factor, and one for calibration as a whole, from components followed by the seed variance.
 
     Returns:
         `first_order` and `total` shares, the `shapley` share (a term counts in equal parts for its
@@ -163,13 +152,71 @@ def factor_table(panel: Panel, point: Array) -> pd.DataFrame:
         n_levels = math.prod(sizes[f] for f in members)
         touching = grid.touching(members)
         alone = touching & ~grid.touching(set(grid.factors) - set(members))
-        parts = np.array([len({*term} & {*members}) for term in grid.terms]) / order
+        weights = np.array([len({*term} & {*members}) for term in grid.terms]) / order
         changed = max(float(terms[touching].sum()), 0.0)
-        shares = {
-            "first_order": float(terms[alone].sum()),
-            "total": float(terms[touching].sum()),
-            "shapley": float((terms * parts).sum()),
-        }
-        row = {"factor": name, "levels": n_levels} | {k: v / total if total > 0 else 0.0 for k, v in shares.items()}
-        rows.append(row | {"switch_rms": math.sqrt(2 * n_levels / (n_levels - 1) * changed)})
+        parts = {"first_order": terms[alone], "total": terms[touching], "shapley": terms * weights}
+        shares = {share: float(part.sum()) / total if total > 0 else 0.0 for share, part in parts.items()}
+        switch = math.sqrt(2 * n_levels / (n_levels - 1) * changed)
+        rows.append({"factor": name, "levels": n_levels, **shares, "switch_rms": switch})
     return pd.DataFrame(rows)
+
+
+def calibration_parts(panel: Panel, point: Estimate) -> pd.DataFrame:
+    """Splits V_C among the calibration factors by Shapley values over the configurations that exist.
+
+    The worth of a set of factors is the variance between configurations that its levels explain,
+    within condition and with the search averaged out; where factors are aliased this splits a whole
+    that the design cannot take apart.
+
+    Returns:
+        `factor`, `variance`, its `share` of V_C, and whether it is `aliased`.
+    """
+    columns = ["factor", "variance", "share", "aliased"]
+    if not panel.calibration:
+        return pd.DataFrame(columns=columns)
+    parts = [f for f in panel.calibration_factors if panel.rows[f].nunique(dropna=False) > 1]
+    labels = _configurations(panel)[parts]
+    subsets = (chosen for k in range(len(parts) + 1) for chosen in itertools.combinations(parts, k))
+    worth = {chosen: _worth(panel, point, labels, chosen) for chosen in subsets}
+    whole = worth[tuple(parts)]
+    rows = []
+    for part in parts:
+        others = [p for p in parts if p != part]
+        value = sum(
+            (worth[tuple(p for p in parts if p in {*chosen, part})] - worth[chosen])
+            / (len(parts) * math.comb(len(others), k))
+            for k in range(len(parts))
+            for chosen in itertools.combinations(others, k)
+        )
+        rows.append((part, value, value / whole if whole > 0 else math.nan, design.CONFIGURATION in panel.calibration))
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _configurations(panel: Panel) -> pd.DataFrame:
+    """Returns the calibration factors of every existing configuration, in the grid's order."""
+    sizes = [n if f in panel.calibration else 1 for f, n in zip(panel.grid.factors, panel.grid.shape, strict=True)]
+    index = np.unravel_index(panel.cells, panel.grid.shape)
+    kept = [i if n > 1 else np.zeros_like(i) for i, n in zip(index, sizes, strict=True)]
+    frame = panel.rows[list(panel.calibration_factors)]
+    return frame.assign(code=np.ravel_multi_index(kept, sizes)).drop_duplicates("code").sort_values("code")
+
+
+def _worth(panel: Panel, point: Estimate, labels: pd.DataFrame, chosen: tuple[str, ...]) -> float:
+    """Returns the variance between the levels of `chosen`, a quadratic form of the coefficients."""
+    n = len(labels)
+    groups = labels.groupby(list(chosen), observed=True, dropna=False).ngroup().to_numpy() if chosen else np.zeros(n)
+    same = (groups[:, None] == groups).astype(float)
+    averaging = same / same.sum(axis=1, keepdims=True) - 1 / n
+    contrasts: Array = np.ones((1, 1))
+    form: Array = np.ones((1, 1))
+    for factor, matrix in zip(panel.grid.factors, panel.grid.contrasts, strict=True):
+        if factor in panel.calibration:
+            contrasts = np.kron(contrasts, matrix)
+    averaging = contrasts @ averaging @ contrasts.T
+    placed = False
+    for factor, size in zip(panel.grid.factors, panel.grid.shape, strict=True):
+        if factor in panel.calibration:
+            form, placed = (form if placed else np.kron(form, averaging)), True
+        else:
+            form = np.kron(form, np.diag([1.0] + [0.0] * (size - 1)) if factor == SEARCH else np.eye(size))
+    return float((form * point.products).sum())

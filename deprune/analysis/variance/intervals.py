@@ -9,27 +9,18 @@ the draws being few.
 Source: own; coverage is measured in `experiments/statistics`.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from scipy import stats
 from scipy.special import expit, logit
 
 from deprune.analysis.types import Array, Generator
-from deprune.analysis.variance.estimators import (
-    CROSS_REPLICATE,
-    Estimate,
-    cross_terms,
-    mixed_model,
-    residuals,
-    seed_variance,
-)
+from deprune.analysis.variance import estimators
+from deprune.analysis.variance.estimators import CROSS_REPLICATE, Estimate
 from deprune.analysis.variance.item_noise import ItemNoise, resample_items
 from deprune.analysis.variance.panel import Panel
 
 LEVEL = 0.95
-MIN_DRAWS = 20
-"""With fewer independent draws than this the intervals were seen to cover 83 to 93 % instead of 95."""
+MIN_DRAWS = 20  # with fewer independent draws than this the intervals were seen to cover 83 to 93 % instead of 95
 
 
 def resample(
@@ -61,7 +52,7 @@ def _resample_draws(
     mean = grid.coefficients(cube.mean(axis=1))
     centre = mean * _shrinkage(grid.by_term((mean**2).sum(axis=0)), estimate.terms)[grid.term_of]
     cells = centre @ grid.design(len(grid.factors))[0].T
-    deviations = residuals(panel).reshape(len(cube), -1)
+    deviations = estimators.residuals(panel).reshape(len(cube), -1)
     chosen = [rng.integers(len(places), size=(n, len(places))) for places in panel.blocks]
     errors = resample_items(panel, items, n, rng) if items is not None else 0.0
     resamples = np.zeros((n, len(grid.terms) + 1))
@@ -70,11 +61,11 @@ def _resample_draws(
         for places, choice in zip(panel.blocks, chosen, strict=True):
             noise[:, places] = deviations[column, places][choice]
         cubes = cells[column] + noise.reshape(n, r, grid.n_cells) + errors
-        resamples += np.column_stack([cross_terms(grid, cubes), seed_variance(cubes)])
+        resamples += np.column_stack([estimators.cross_terms(grid, cubes), estimators.seed_variance(cubes)])
     if items is not None:
         resamples -= np.append(grid.by_term(np.diag(items.products)), items.seed)
     # What search seeds add within a draw was averaged before, so it stays outside the resampling.
-    resamples[:, -1] += estimate.seed + (items.seed if items else 0.0) - float(seed_variance(cube).sum())
+    resamples[:, -1] += estimate.seed + (items.seed if items else 0.0) - float(estimators.seed_variance(cube).sum())
     resamples[:, 0] = 0.0
     return _at_centre(estimate), resamples
 
@@ -87,7 +78,7 @@ def _resample_model(panel: Panel, estimate: Estimate, n: int, rng: Generator) ->
     grid = panel.grid
     if panel.values.ndim > 1:  # removed blocks are no normal numbers, so there is no model to draw from
         return _at_centre(estimate), np.empty((0, len(grid.terms) + 1))
-    model, columns = mixed_model(panel, estimate.order)
+    model, columns = estimators.mixed_model(panel, estimate.order)
     fit = model.fit(panel.values[:, None])
     raw = np.zeros(grid.n_cells)
     raw[columns] = fit.coefficients[0]
@@ -122,7 +113,8 @@ def interval_of_share(values: Array, degrees: float) -> tuple[float, float]:
     """
     if len(values) == 2:
         return np.nan, np.nan
-    if min(values[0], values[1], *_tails(values[2:])) > 0 and max(values[0], values[1], *_tails(values[2:])) < 1:
+    reached = (*values[:2], *_tails(values[2:]))
+    if min(reached) > 0 and max(reached) < 1:
         low, high = _basic(logit(np.clip(values, 1e-12, 1 - 1e-12)), degrees)
         return float(expit(low)), float(expit(high))
     low, high = _basic(values, degrees)

@@ -5,8 +5,6 @@ acts on differences. A component is a quadratic form Q of the cells, so the nois
 sum_i Q(x_i − mean) / (n (n − 1)) over n items: the form applied to each item's answers.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,17 +24,13 @@ from deprune.core.errors import DataError
 Scored: TypeAlias = tuple[str, str, str]
 """Task, metric and set of items."""
 
-CHUNK = 256
-"""Items that go through the components at once, to bound the memory."""
+CHUNK = 256  # items that go through the components at once, to bound the memory
 
 
 def load_items(results: Results, panel: Panel, chosen: Response) -> dict[str, Array]:
     """Reads what each run's pruned model was worth on every item.
 
-    Args:
-        results: Where the runs are from.
-        panel: The runs, with values of the response.
-        chosen: The response, a mean over items.
+    The values of the panel are those of the response, a mean over items.
 
     Returns:
         Task -> values, as of the rows of scores, such as 0 or 1, `(n_runs, n_items)`.
@@ -91,10 +85,8 @@ def _items_of(key: str, entry: Any) -> Iterator[tuple[Scored, Array]]:
         return
     for row in entry:
         items = np.asarray(row["items"])
-        yield (
-            (row["task"], row["metric"], row["item_set"]),
-            items.astype(np.uint8) if np.isin(items, (0, 1)).all() else items.astype(float),
-        )
+        kind = np.uint8 if np.isin(items, (0, 1)).all() else float
+        yield (row["task"], row["metric"], row["item_set"]), items.astype(kind)
 
 
 @dataclass(frozen=True)
@@ -115,13 +107,7 @@ class ItemNoise:
 
 
 def item_noise(panel: Panel, answers: Mapping[str, Array], scale: float) -> ItemNoise:
-    """Measures the noise of items on a complete panel.
-
-    Args:
-        panel: A complete panel of means over items.
-        answers: As `load_items` gives them.
-        scale: What these are multiplied with to be in the unit of the panel.
-    """
+    """Measures the noise of items on a complete panel of means over them, which are `scale` times the answers."""
     r, n_cells = panel.n_seeds, panel.grid.n_cells
     products, seed = np.zeros((n_cells, n_cells)), 0.0
     for correct in answers.values():

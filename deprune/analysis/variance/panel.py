@@ -1,8 +1,7 @@
 """Runs laid out on a grid of factors, with their calibration draws; and what such a grid cannot say."""
 
-from __future__ import annotations
-
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -55,12 +54,16 @@ class Panel:
         """Number of replicates of the grid."""
         return int(self.seeds.max()) + 1
 
+    @property
+    def places(self) -> Array:
+        """Place of each run among all replicates and cells, `(n,)`."""
+        return self.seeds * self.grid.n_cells + self.cells
+
     @cached_property
     def counts(self) -> Array:
         """Number of runs in each replicate and cell, `(n_seeds, n_cells)`."""
-        counts = np.zeros((self.n_seeds, self.grid.n_cells), dtype=int)
-        np.add.at(counts, (self.seeds, self.cells), 1)
-        return counts
+        shape = (self.n_seeds, self.grid.n_cells)
+        return np.bincount(self.places, minlength=math.prod(shape)).reshape(shape)
 
     @property
     def is_complete(self) -> bool:
@@ -75,9 +78,13 @@ class Panel:
     @property
     def calibration(self) -> tuple[str, ...]:
         """The factors of the grid that belong to the calibration configuration."""
-        return tuple(
-            f for f in self.grid.factors if f in (*design.names(design.Role.CALIBRATION), design.CONFIGURATION)
-        )
+        of_calibration = (*design.names(design.Role.CALIBRATION), design.CONFIGURATION)
+        return tuple(f for f in self.grid.factors if f in of_calibration)
+
+    @property
+    def calibration_factors(self) -> tuple[str, ...]:
+        """All factors of the calibration configuration, also those that the grid joins or that do not vary."""
+        return design.factors_of(self.rows, design.Role.CALIBRATION)
 
     def cube(self, values: Array | None = None) -> Array:
         """Returns mean values by replicate and cell, `(n_seeds, n_cells)`, of a complete panel.
@@ -89,9 +96,8 @@ class Panel:
                 in what is returned.
         """
         values = self.values if values is None else values
-        flat = self.seeds * self.grid.n_cells + self.cells
         sums = np.zeros((self.n_seeds * self.grid.n_cells, *values.shape[1:]))
-        np.add.at(sums, flat, values)
+        np.add.at(sums, self.places, values)
         means = sums / self.counts.reshape(-1, *[1] * (values.ndim - 1))
         return np.moveaxis(means.reshape(self.n_seeds, self.grid.n_cells, *values.shape[1:]), (0, 1), (-2, -1))
 
@@ -103,11 +109,9 @@ class Panel:
             One array `(m, c)` for every kind of draw: the places (seed × n_cells + cell) of the c
             cells that were computed from each of m draws, in the same order for all.
         """
-        frame = pd.DataFrame({"place": self.seeds * self.grid.n_cells + self.cells, "draw": self.draws})
         factors = design.factors_of(self.rows)
-        for factor in factors:
-            frame[factor] = pd.factorize(self.rows[factor], use_na_sentinel=False)[0]
-        frame = frame.drop_duplicates("place")
+        codes = {factor: pd.factorize(self.rows[factor], use_na_sentinel=False)[0] for factor in factors}
+        frame = pd.DataFrame({"place": self.places, "draw": self.draws, **codes}).drop_duplicates("place")
         inner = [f for f in factors if frame.groupby("draw")[f].nunique().max() > 1]
         frame = frame.sort_values(["draw", *inner, "place"])
         levels, places = frame[inner].to_numpy(), frame["place"].to_numpy()
@@ -147,14 +151,10 @@ def build_panel(runs: pd.DataFrame, response: pd.DataFrame | pd.Series, factors:
     for codes, names in levels.values():
         cells = cells * len(names) + codes
     draws = rows["calib_sample_id"] if rows["calib_sample_id"].notna().all() else rows["draw_id"]
+    values = response.loc[rows.index].to_numpy(float)
     panel = Panel(
-        grid=grid,
-        values=np.squeeze(response.loc[rows.index].to_numpy(float), axis=1) if response.shape[1] == 1 else
-        response.loc[rows.index].to_numpy(float),
-        cells=cells,
-        seeds=_codes(rows[design.SEED])[0],
-        draws=pd.factorize(draws, use_na_sentinel=False)[0],
-        rows=rows,
+        grid=grid, values=values[:, 0] if values.shape[1] == 1 else values, cells=cells,
+        seeds=_codes(rows[design.SEED])[0], draws=pd.factorize(draws, use_na_sentinel=False)[0], rows=rows,
         notes=tuple(notes),
     )  # fmt: skip
     _check_repeats(panel)
@@ -173,10 +173,9 @@ def alias_table(runs: pd.DataFrame) -> pd.DataFrame:
     varying = [f for f, (_, names) in columns.items() if len(names) > 1]
     rows = []
     for first, second in itertools.combinations(varying, 2):
-        (a, names_a), (b, names_b) = columns[first], columns[second]
-        existing, possible = len(set(zip(a.tolist(), b.tolist(), strict=True))), len(names_a) * len(names_b)
-        if existing < possible:
-            rows.append((first, second, existing, possible))
+        if missing := _missing_combinations(columns, (first, second)):
+            possible = len(columns[first][1]) * len(columns[second][1])
+            rows.append((first, second, possible - missing, possible))
     return pd.DataFrame(rows, columns=["first", "second", "combinations", "of"])
 
 
@@ -227,12 +226,10 @@ def _join_gaps(columns: Columns, varying: Sequence[str], notes: list[str]) -> li
     chosen = list(varying)
     for name, parts in design.joint().items():
         group = [f for f in parts if f in varying]
-        missing = _missing_combinations(columns, group)
-        if missing:
+        if missing := _missing_combinations(columns, group):
             chosen = [f for f in chosen if f not in group] + [name]
-            notes.append(
-                f"{missing} combinations of {' × '.join(group)} do not exist; {name} with the others is one factor."
-            )
+            said = f"{missing} combinations of {' × '.join(group)} do not exist"
+            notes.append(f"{said}; {name} with the others is one factor.")
     return chosen
 
 
@@ -266,8 +263,8 @@ def _checked(columns: Columns, factors: Sequence[str], varying: Sequence[str]) -
 def _missing_combinations(columns: Columns, group: Sequence[str]) -> int:
     if len(group) < 2:
         return 0
-    existing = {tuple(row) for row in np.column_stack([columns[f][0] for f in group]).tolist()}
-    return int(np.prod([len(columns[f][1]) for f in group])) - len(existing)
+    existing = set(zip(*(columns[f][0].tolist() for f in group), strict=True))
+    return math.prod(len(columns[f][1]) for f in group) - len(existing)
 
 
 def _check_repeats(panel: Panel) -> None:
@@ -276,12 +273,9 @@ def _check_repeats(panel: Panel) -> None:
     repeated = key.duplicated(keep=False).to_numpy()
     if not repeated.any():
         return
-    same = key[repeated].groupby(["cell", "seed", "search"]).ngroup().to_numpy()
-    differing = [
-        name
-        for name in ("model_revision", "calib_sample_id", "device")
-        if name in rows and rows[repeated].groupby(same)[name].nunique(dropna=False).max() > 1
-    ]
+    same = rows[repeated].groupby(key[repeated].groupby([*key]).ngroup().to_numpy())
+    known = [name for name in ("model_revision", "calib_sample_id", "device") if name in rows]
+    differing = [name for name in known if same[name].nunique(dropna=False).max() > 1]
     raise AnalysisError(
         f"{repeated.sum()} runs have the same factors and seeds as another; they differ in "
         f"{', '.join(differing) or 'settings that are no factor'}; keep one of them with where={{...}}."

@@ -8,8 +8,6 @@ at once. The statistic is the sum of squares of the terms in question, over all 
 Source: own; for one factor it is PERMANOVA (Anderson 2001) on squared Euclidean distances.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Sequence
@@ -21,22 +19,15 @@ from deprune.analysis import design
 from deprune.analysis.types import Array, Generator
 from deprune.analysis.variance.panel import SEARCH, Panel
 
-CHUNK = 128
-"""Permutations that are evaluated at once, to bound the memory."""
+CHUNK = 128  # permutations that are evaluated at once, to bound the memory
 
 
 def permutation_p(panel: Panel, effect: str, n: int, rng: Generator) -> float:
     """Returns the p value of no effect of the calibration configuration or of the search.
 
-    Args:
-        panel: A complete panel; its response may be a vector.
-        effect: `calibration` or `search`.
-        n: Number of random permutations; when there are no more than that, all are tried and the
-            p value is exact.
-        rng: Source of the permutations.
+    Where there are no more than n permutations, all are tried and p is exact. NaN where nothing can be exchanged.
 
-    Returns:
-        The p value; NaN where nothing can be exchanged.
+    The effect is `calibration` or `search`; the panel is complete, and its response may be a vector.
     """
     if not panel.is_complete:
         return math.nan
@@ -59,30 +50,22 @@ def permutation_p(panel: Panel, effect: str, n: int, rng: Generator) -> float:
 def _sum_of_squares(panel: Panel, flat: Array, chosen: Array) -> Array:
     cubes = flat.reshape(*flat.shape[:-1], panel.n_seeds, panel.grid.n_cells)
     squares = (panel.grid.coefficients(cubes.mean(axis=-2))[..., chosen] ** 2).sum(axis=-1)
-    total: Array = squares.reshape(-1, squares.shape[-1]).sum(axis=0)
-    return total
+    return np.asarray(squares.reshape(-1, squares.shape[-1]).sum(axis=0))
 
 
 def _draws_differ(panel: Panel) -> bool:
     """Whether some calibration factor is only compared between draws."""
-    return any(panel.rows.groupby(panel.draws)[f].nunique(dropna=False).max() == 1 for f in _varying(panel))
-
-
-def _varying(panel: Panel) -> list[str]:
-    return [f for f in _calibration(panel) if panel.rows[f].nunique(dropna=False) > 1]
-
-
-def _calibration(panel: Panel) -> tuple[str, ...]:
-    return design.factors_of(panel.rows, design.Role.CALIBRATION)
+    rows, of_draw = panel.rows, panel.rows.groupby(panel.draws)
+    varying = [f for f in panel.calibration_factors if rows[f].nunique(dropna=False) > 1]
+    return any(of_draw[f].nunique(dropna=False).max() == 1 for f in varying)
 
 
 def permutations(panel: Panel, effect: str, n: int, rng: Generator) -> tuple[Array, bool]:
     """Returns where each place takes its value from, `(n, n_seeds · n_cells)`, and whether these are all."""
     kinds = [(places, *_layout(panel, places, effect)) for places in panel.blocks]
     sizes: list[int] = []
-    for _, inside, groups in kinds:
-        for group in groups:
-            sizes += [len(inside)] * len(group) + [len(group)] * (effect == "calibration")
+    for inside, group in ((inside, group) for _, inside, groups in kinds for group in groups):
+        sizes += [len(inside)] * len(group) + [len(group)] * (effect == "calibration")
     orders, exact = orders_of(sizes, n, rng)
     n_orders = len(orders[0]) if orders else 1
     source = np.tile(np.arange(panel.n_seeds * panel.grid.n_cells), (n_orders, 1))
@@ -100,13 +83,11 @@ def permutations(panel: Panel, effect: str, n: int, rng: Generator) -> tuple[Arr
 def _layout(panel: Panel, places: Array, effect: str) -> tuple[Array, list[Array]]:
     """Returns how the cells of a draw are exchanged, and which draws are.
 
-    Returns:
-        Columns of `places` by level that is exchanged and everything else, `(levels, rest)`, and the
-        groups of rows of `places` that may change places.
+    That is the columns of `places` by level that is exchanged and everything else, `(levels, rest)`, and the groups of
+    rows of `places` that may change places.
     """
-    frame = panel.rows.assign(place=panel.seeds * panel.grid.n_cells + panel.cells).drop_duplicates("place")
-    frame = frame.set_index("place")
-    exchanged = [SEARCH] if effect == "search" else list(_calibration(panel))
+    frame = panel.rows.assign(place=panel.places).drop_duplicates("place").set_index("place")
+    exchanged = [SEARCH] if effect == "search" else list(panel.calibration_factors)
     rest = [f for f in design.factors_of(frame) if f not in exchanged]
     cells = frame.loc[places[0]]
     level = cells.groupby(exchanged, observed=True, dropna=False).ngroup().to_numpy()

@@ -4,8 +4,6 @@ statsmodels' `mixedlm` gives the same numbers (a test compares them) but takes a
 response, and the parametric bootstrap needs hundreds.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -49,8 +47,7 @@ class MixedModel:
 
     @cached_property
     def _indicator(self) -> Array:
-        indicator: Array = (self.draws[:, None] == np.unique(self.draws)).astype(float)
-        return indicator
+        return np.asarray((self.draws[:, None] == np.unique(self.draws)).astype(float))
 
     @cached_property
     def _basis(self) -> Array:
@@ -80,11 +77,7 @@ class MixedModel:
         return len(self._spectrum[0]) if self.has_draws else self.design.shape[0] - self.design.shape[1]
 
     def fit(self, responses: Array) -> MixedFit:
-        """Fits by restricted maximum likelihood.
-
-        Args:
-            responses: `(n, B)`.
-        """
+        """Fits `(n, B)` responses by restricted maximum likelihood."""
         d, u = self._spectrum
         n, p = self.design.shape
         residuals = responses - self._basis @ (self._basis.T @ responses)
@@ -103,8 +96,7 @@ class MixedModel:
         """Returns the covariance of the coefficients of one response, `(p, p)`."""
         residual = float(fit.residual[index])
         ratio = float(fit.draw[index]) / residual if residual > 0 else 0.0
-        covariance: Array = self._inverse(ratio) * residual
-        return covariance
+        return np.asarray(self._inverse(ratio) * residual)
 
     def _best_ratio(self, squares: Array, rest: Array) -> Array:
         """Minimises minus twice the restricted log-likelihood over a grid, then by golden section."""
@@ -114,8 +106,7 @@ class MixedModel:
         def criterion(ratio: Array) -> Array:
             scale = 1 + ratio * d[:, None]
             deviance = (squares / scale).sum(axis=0) + rest
-            value: Array = np.log(scale).sum(axis=0) + degrees * np.log(np.maximum(deviance, 1e-300))
-            return value
+            return np.asarray(np.log(scale).sum(axis=0) + degrees * np.log(np.maximum(deviance, 1e-300)))
 
         values = np.stack([criterion(np.full(len(rest), ratio)) for ratio in RATIOS])
         best = values.argmin(axis=0)
@@ -126,27 +117,22 @@ class MixedModel:
             better = criterion(left) < criterion(right)
             low, high = np.where(better, low, left), np.where(better, right, high)
         refined = (low + high) / 2
-        ratio: Array = np.where(criterion(refined) < values.min(axis=0), refined, RATIOS[best])
-        return ratio
+        return np.asarray(np.where(criterion(refined) < values.min(axis=0), refined, RATIOS[best]))
 
     @cached_property
     def _gram(self) -> tuple[Array, Array]:
         return self.design.T @ self.design, self._indicator.T @ self.design
 
     def _shrinkage(self, ratio: float) -> Array:
-        sizes = self._indicator.sum(axis=0)
-        shrinkage: Array = ratio / (1 + ratio * sizes)
-        return shrinkage
+        return np.asarray(ratio / (1 + ratio * self._indicator.sum(axis=0)))
 
     def _inverse(self, ratio: float) -> Array:
         """Returns (X' V⁻¹ X)⁻¹ for a residual variance of 1."""
         gram, sums = self._gram
         cross = gram - sums.T @ (self._shrinkage(ratio)[:, None] * sums)
-        solved: Array = cho_solve(cho_factor(cross), np.eye(len(cross)))
-        return solved
+        return np.asarray(cho_solve(cho_factor(cross), np.eye(len(cross))))
 
     def _weighted(self, ratio: float, response: Array) -> Array:
         """Returns X' V⁻¹ y for a residual variance of 1."""
         sums = self._indicator.T @ response
-        product: Array = self.design.T @ (response - self._indicator @ (self._shrinkage(ratio) * sums))
-        return product
+        return np.asarray(self.design.T @ (response - self._indicator @ (self._shrinkage(ratio) * sums)))
