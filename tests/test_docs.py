@@ -117,6 +117,8 @@ def test_documented_commands_run(run_here: Command, tmp_path: Path) -> None:
             large = ("hydra", "results_dir", "calib.n_samples", "calib.seq_len")
             arguments = [a for a in arguments if not a.startswith(large)]
             arguments += [f"{k}={v}" for k, v in values.items() if k not in given or k in large]
+            if any(a.startswith("+experiment") for a in arguments):
+                arguments.append("results_dir=studies")  # which are scored on other items than the page's other sweeps
         if each.command == "export":
             (record, *_) = sorted(tmp_path.glob("results/runs/*/record.json"))
             arguments = [f"run={record.parent.name}", "out=checkpoint"]
