@@ -30,7 +30,7 @@ from deprune.core.kinds import Guarantee, Kind
 from deprune.core.subset import BlockSubset, SearchSpace
 from deprune.search.base import Problem, Search, SearchResult
 from deprune.search.oneshot import OneShot
-from deprune.search.statistic import Statistic
+from deprune.search.base import Statistic
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -32,7 +32,7 @@ from deprune.evaluator.trie import count_prefixes, walk
 from deprune.model.blocks import Stack
 from deprune.objective.base import Objective
 from deprune.record.evaluations import EvaluationStore
-from deprune.search.statistic import Statistic
+from deprune.search.base import Statistic
 
 log = logging.getLogger(__name__)
 
