@@ -28,9 +28,8 @@ from deprune.core.build import build
 from deprune.core.fingerprint import digest_of, digest_of_bytes
 from deprune.core.kinds import Guarantee, Kind
 from deprune.core.subset import BlockSubset, SearchSpace
-from deprune.search.base import Problem, Search, SearchResult
+from deprune.search.base import Problem, Search, SearchResult, Statistic
 from deprune.search.oneshot import OneShot
-from deprune.search.base import Statistic
 
 if TYPE_CHECKING:
     from torch import Tensor
