@@ -112,7 +112,6 @@ def check_search(search: Search) -> None:
     assert isinstance(search.kind, Kind), "its kind is none of deprune.core.kinds.Kind"
     settings = OmegaConf.create(asdict(search))
     assert build(settings, type(search), "search") == search, "its settings do not survive a configuration"
-
     sizes = (1, ()), (3, ()), (3, (0, 8)), (8, ()), (7, (0, 8)), (2, (0, 1, 8)), (1, (0, 8)), (4, ())
     for seed, (budget, protected) in enumerate(sizes):
         space = SearchSpace(9, budget, frozenset(protected))

@@ -121,21 +121,18 @@ class Problem:
         space: The subsets to choose from.
         source: Gives losses and statistics.
         bar: Shows the number of subsets evaluated and the best loss.
+
+    Attributes:
+        n_samples: Number of calibration samples.
     """
 
     def __init__(self, space: SearchSpace, source: LossSource, bar: tqdm[NoReturn] | None = None) -> None:
-        self.space = space
-        self._source = source
-        self._bar = bar
+        self.space, self.n_samples = space, source.n_samples
+        self._source, self._bar = source, bar
         self._seen: set[BlockSubset] = set()
         self._known: dict[tuple[BlockSubset, int | None], float] = {}
         self._best: dict[int, float] = {}
         self.trace: list[TracePoint] = []
-
-    @property
-    def n_samples(self) -> int:
-        """Number of calibration samples."""
-        return self._source.n_samples
 
     def statistic(self, statistic: Statistic) -> Floats:
         """Returns a statistic of the dense model's hidden states on the calibration set."""
