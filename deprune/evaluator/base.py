@@ -1,7 +1,5 @@
 """What an evaluation is, and what evaluating cost."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 
@@ -32,10 +30,8 @@ class EvaluatorConfig:
         if self.batch_size is not None and self.batch_size < 1:
             raise ConfigError(f"The value of 'evaluator.batch_size' is {self.batch_size}, but must be at least 1.")
         if not 0 < self.racing_error < 1:
-            raise ConfigError(
-                f"The value of 'evaluator.racing_error' is {self.racing_error}, but a probability "
-                "between 0 and 1 is wanted, such as 0.05."
-            )
+            wanted = "a probability between 0 and 1 is wanted, such as 0.05"
+            raise ConfigError(f"The value of 'evaluator.racing_error' is {self.racing_error}, but {wanted}.")
 
 
 @dataclass(frozen=True)

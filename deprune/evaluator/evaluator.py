@@ -10,13 +10,13 @@ import functools
 import logging
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from threading import Lock
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
@@ -25,16 +25,45 @@ from deprune.core.fingerprint import digest_of
 from deprune.core.subset import BlockSubset
 from deprune.data.samples import CalibrationSet, SampleBatch
 from deprune.evaluator.base import Evaluation, EvaluationCounter, EvaluatorConfig
-from deprune.evaluator.hidden_states import DenseStates
 from deprune.evaluator.memory import fitting_batch_size, free_memory, is_out_of_memory
 from deprune.evaluator.racing import race
 from deprune.evaluator.trie import count_prefixes, walk
 from deprune.model.blocks import Stack
 from deprune.objective.base import Objective
 from deprune.record.evaluations import EvaluationStore
-from deprune.search.statistic import Statistic
+from deprune.search.base import Floats, Statistic
 
 log = logging.getLogger(__name__)
+
+Bar: TypeAlias = "tqdm[NoReturn]"
+Missing = dict[BlockSubset, list[int]]
+"""The samples that are not known yet of each subset, in order."""
+
+
+@dataclass(frozen=True)
+class DenseStates:
+    """The `HiddenStates` of a model on one batch; `count_block` is called before each block."""
+
+    stack: Stack
+    batch: SampleBatch
+    count_block: Callable[[], None]
+
+    def real_tokens(self) -> Tensor:
+        """Returns which tokens are no filling, bool `(R, T)`."""
+        return self.batch.real_tokens()
+
+    def last_tokens(self) -> Tensor:
+        """Returns the index of the last token of each sample's text among all tokens, int64 `(B,)`."""
+        return self.batch.last_tokens()
+
+    def __iter__(self) -> Iterator[Tensor]:
+        inputs = self.stack.embed(self.batch.ids_RT, **self.batch.model_inputs(self.stack.model.dtype))
+        hidden_RTD = inputs.hidden_BTD
+        yield hidden_RTD
+        for block in range(self.stack.n_blocks):
+            self.count_block()
+            hidden_RTD = self.stack.run_block(block, hidden_RTD, inputs)
+            yield hidden_RTD
 
 
 class SubsetEvaluator:
@@ -61,11 +90,8 @@ class SubsetEvaluator:
         config: EvaluatorConfig,
         store: EvaluationStore,
     ) -> None:
-        self._stacks = stacks
-        self._calibration = calibration
-        self._objective = objective
-        self._config = config
-        self._store = store
+        self._stacks, self._calibration, self._objective = stacks, calibration, objective
+        self._config, self._store = config, store
         self._sample_keys = calibration.sample_keys()
         self._dense_states: dict[int, Tensor] = {}
         self._lock = Lock()
@@ -113,20 +139,19 @@ class SubsetEvaluator:
             return list(subsets)
         return race(self.evaluate, subsets, self.n_samples, self._batch_size, self._config.racing_error)
 
-    def statistic(self, statistic: Statistic) -> NDArray[np.float64]:
+    def statistic(self, statistic: Statistic) -> Floats:
         """Returns a statistic of the dense model's hidden states, from the store where it is there."""
-        key = f"{statistic.key()} {digest_of(self._keys)}"
+        key, stack = f"{statistic.key()} {digest_of(self._keys)}", self._stacks[0]
         known = self._store.statistic(key)
         if known is None:
-            known = statistic.measure([self._dense_states_of(first) for first in self._firsts()]).tolist()
+            states = []
+            for first in self._firsts():
+                size = min(self._batch_size, self.n_samples - first)  # without filling
+                batch = self._calibration.batch(first, size, stack.model.device)
+                states.append(DenseStates(stack, batch, functools.partial(self._count_block, size)))
+            known = statistic.measure(states).tolist()
             self._store.put_statistic(key, known)
         return np.array(known)
-
-    def _dense_states_of(self, first: int) -> DenseStates:
-        """Returns the hidden states of the dense model on the batch that starts at a sample, without filling."""
-        stack, size = self._stacks[0], min(self._batch_size, self.n_samples - first)
-        batch = self._calibration.batch(first, size, stack.model.device)
-        return DenseStates(stack, batch, functools.partial(self._count_block, size))
 
     def _firsts(self) -> range:
         """Returns the first sample of each batch."""
@@ -154,7 +179,7 @@ class SubsetEvaluator:
         log.warning("Out of memory with %d samples at once; going on with %d.", self._batch_size, self._batch_size // 2)
         self._set_batch_size(self._batch_size // 2)
 
-    def _missing(self, subsets: Sequence[BlockSubset], n_samples: int) -> dict[BlockSubset, list[int]]:
+    def _missing(self, subsets: Sequence[BlockSubset], n_samples: int) -> Missing:
         """Returns the subsets of which not all is known, with the samples that are missing, in order."""
         keys, missing = self._keys[:n_samples], {}
         for subset in subsets:
@@ -168,7 +193,7 @@ class SubsetEvaluator:
         sums, counts = zip(*(known[key] for key in self._keys[:n_samples]), strict=True)
         return Evaluation(subset, sums, counts)
 
-    def _compute(self, missing: dict[BlockSubset, list[int]]) -> None:
+    def _compute(self, missing: Missing) -> None:
         """Computes and stores, batch by batch, the samples that are missing of each subset."""
         size = self._batch_size
         batches = {first: [s for s, rows in missing.items() if _within(rows, first, size)] for first in self._firsts()}
@@ -181,22 +206,14 @@ class SubsetEvaluator:
                     self._run(self._stacks[index], first, group, missing, bar)
 
             if len(self._stacks) == 1:
-                work(0)
-            else:
-                with ThreadPoolExecutor(len(self._stacks)) as pool:
-                    list(pool.map(work, range(len(self._stacks))))
+                return work(0)
+            with ThreadPoolExecutor(len(self._stacks)) as pool:
+                list(pool.map(work, range(len(self._stacks))))
 
     def _groups(self, subsets: list[BlockSubset]) -> list[list[BlockSubset]]:
         return [subsets] if self._config.sharing and subsets else [[s] for s in subsets]
 
-    def _run(
-        self,
-        stack: Stack,
-        first: int,
-        subsets: list[BlockSubset],
-        missing: dict[BlockSubset, list[int]],
-        bar: tqdm[NoReturn],
-    ) -> None:
+    def _run(self, stack: Stack, first: int, subsets: list[BlockSubset], missing: Missing, bar: Bar) -> None:
         """Runs the batch that starts at a sample through subsets, and stores the losses that are missing."""
         size = self._batch_size
         batch = self._calibration.batch(first, size, stack.model.device)
@@ -211,12 +228,7 @@ class SubsetEvaluator:
                 self._store.put(subset.bits(), [self._keys[row] for row in rows], sums, counts)
 
     def _walk(
-        self,
-        stack: Stack,
-        first: int,
-        batch: SampleBatch,
-        subsets: list[BlockSubset],
-        bar: tqdm[NoReturn] | None = None,
+        self, stack: Stack, first: int, batch: SampleBatch, subsets: list[BlockSubset], bar: Bar | None = None
     ) -> Iterator[tuple[BlockSubset, Tensor]]:
         """Yields subsets with the hidden states of a batch after their last blocks, and counts block calls."""
         n_samples = min(self._batch_size, self.n_samples - first)
@@ -228,7 +240,7 @@ class SubsetEvaluator:
 
         yield from walk(inputs.hidden_BTD, subsets, run_block)
 
-    def _count_block(self, n_samples: int, bar: tqdm[NoReturn] | None = None) -> None:
+    def _count_block(self, n_samples: int, bar: Bar | None = None) -> None:
         with self._lock:
             self.counter.block_calls += n_samples
             if bar is not None:

@@ -1,7 +1,5 @@
 """How many samples go through a block at once."""
 
-from __future__ import annotations
-
 import psutil
 import torch
 

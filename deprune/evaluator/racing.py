@@ -14,8 +14,6 @@ Source: own, after Hoeffding races (Maron & Moore 1994) with the paired t test o
 et al. 2002).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Sequence
 

@@ -4,8 +4,6 @@ The kept blocks of a batch of subsets form a trie. It is walked depth-first, so 
 hidden states at which paths part are held: one for each branching ancestor.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 
 from torch import Tensor

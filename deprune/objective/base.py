@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from deprune.data.samples import SampleBatch
     from deprune.model.blocks import Stack
 
+    __all__ = ["SampleBatch", "Stack", "Tensor"]  # objectives take these from here, too
+
 MAX_LOGITS = 2**25
 """Most logits in memory at once, as float32: 128 MiB."""
 
@@ -45,7 +47,7 @@ class Objective(ABC):
     """
 
     unit: ClassVar[str]
-    version: ClassVar[int]
+    version: ClassVar[int] = 1
     needs_items: ClassVar[bool] = False
     needs_dense: ClassVar[bool] = False
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from deprune.objective.base import Objective, Score, spans
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from deprune.data.samples import SampleBatch
-    from deprune.model.blocks import Stack
+    from deprune.objective.base import SampleBatch, Stack, Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,9 +21,7 @@ class KullbackLeibler(Objective):
     Source: the usual distillation loss (Hinton et al., arXiv:1503.02531, at temperature 1).
     """
 
-    unit: ClassVar[str] = "nat/token"
-    version: ClassVar[int] = 1
-    needs_dense: ClassVar[bool] = True
+    unit, needs_dense = "nat/token", True
 
     def score(self, stack: Stack, hidden_RTD: Tensor, batch: SampleBatch, dense_RTD: Tensor | None = None) -> Score:
         """Returns sum and number of divergences of each window, every token counting."""

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from deprune.objective.base import Objective, Score, spans
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from deprune.data.samples import SampleBatch
-    from deprune.model.blocks import Stack
+    from deprune.objective.base import SampleBatch, Stack, Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +18,7 @@ class NegativeLogLikelihood(Objective):
     Source: the usual perplexity objective, as in SLEB (arXiv:2402.09025).
     """
 
-    unit: ClassVar[str] = "nat/token"
-    version: ClassVar[int] = 1
+    unit = "nat/token"
 
     def score(self, stack: Stack, hidden_RTD: Tensor, batch: SampleBatch, dense_RTD: Tensor | None = None) -> Score:
         """Returns sum and number of token losses of each window; float64 sums of float32 terms."""

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import torch
 
-from deprune.core.subset import BlockSubset
 from deprune.data.draw import DrawnItems
 from deprune.data.samples import CalibrationSet
 from deprune.model.blocks import BlockStack
@@ -38,6 +37,6 @@ def _dense_likelihoods(stack: BlockStack, calibration: CalibrationSet) -> torch.
     batch = calibration.batch(0, calibration.n_samples, stack.model.device)
     inputs = stack.embed(batch.ids_RT, **batch.model_inputs(stack.model.dtype))
     hidden_RTD = inputs.hidden_BTD
-    for block in BlockSubset(stack.n_blocks).kept:
+    for block in range(stack.n_blocks):
         hidden_RTD = stack.run_block(block, hidden_RTD, inputs)
     return mean_log_likelihoods(stack, hidden_RTD, batch)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from deprune.objective.base import Objective, Score
 from deprune.objective.task_margin import mean_log_likelihoods
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from deprune.data.samples import SampleBatch
-    from deprune.model.blocks import Stack
+    from deprune.objective.base import SampleBatch, Stack, Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,9 +20,7 @@ class TaskError(Objective):
     items reports it.
     """
 
-    unit: ClassVar[str] = "share of items"
-    version: ClassVar[int] = 1
-    needs_items: ClassVar[bool] = True
+    unit, needs_items = "share of items", True
 
     def score(self, stack: Stack, hidden_RTD: Tensor, batch: SampleBatch, dense_RTD: Tensor | None = None) -> Score:
         """Returns 1 for each item that is answered wrongly, else 0."""

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from deprune.objective.base import Objective, Score, spans
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from deprune.data.samples import SampleBatch
-    from deprune.model.blocks import Stack
+    from deprune.objective.base import SampleBatch, Stack, Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,9 +20,7 @@ class TaskMargin(Objective):
     calibration items beside it.
     """
 
-    unit: ClassVar[str] = "nat/token"
-    version: ClassVar[int] = 1
-    needs_items: ClassVar[bool] = True
+    unit, needs_items = "nat/token", True
 
     def score(self, stack: Stack, hidden_RTD: Tensor, batch: SampleBatch, dense_RTD: Tensor | None = None) -> Score:
         """Returns the negative margin of each item, each counting as one term."""

@@ -1,18 +1,11 @@
 """The run of blocks across which the hidden state turns least."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from deprune.core.kinds import Kind
 from deprune.core.subset import BlockSubset
-from deprune.search.base import Problem, Search, SearchResult
-from deprune.search.statistic import HiddenStates, Statistic, states_at
+from deprune.search.base import Batches, Floats, Generator, Kind, Problem, Search, SearchResult, Statistic, states_at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,9 +15,9 @@ class AngularDistances(Statistic):
     Source: Gromov et al. (arXiv:2403.17887), equation 4.
     """
 
-    name: ClassVar[str] = "angular_distances"
+    name = "angular_distances"
 
-    def measure(self, batches: Sequence[HiddenStates]) -> NDArray[np.float64]:
+    def measure(self, batches: Batches) -> Floats:
         """Compares each state with each."""
         import torch
         from torch.nn import functional
@@ -32,7 +25,7 @@ class AngularDistances(Statistic):
         states_NBD = states_at(batches, [batch.last_tokens() for batch in batches])
         unit_NBD = functional.normalize(states_NBD, dim=-1)
         cosines_NNB = torch.einsum("ibd,jbd->ijb", unit_NBD, unit_NBD).clamp(-1, 1)
-        distances: NDArray[np.float64] = torch.arccos(cosines_NNB).mean(dim=-1).numpy() / np.pi
+        distances: Floats = torch.arccos(cosines_NNB).mean(dim=-1).numpy() / np.pi
         np.fill_diagonal(distances, 0)  # the arccosine of a rounded one is not zero
         return distances
 
@@ -46,10 +39,9 @@ class Angular(Search):
     Cost: one forward pass of the dense model, no evaluation but that of the result.
     """
 
-    kind: ClassVar[Kind] = Kind.SIMPLE
-    order: ClassVar[int] = 2
+    kind, order = Kind.SIMPLE, 2
 
-    def run(self, problem: Problem, rng: np.random.Generator) -> SearchResult:
+    def run(self, problem: Problem, rng: Generator) -> SearchResult:
         """Compares all runs of k blocks."""
         space, distances = problem.space, problem.statistic(AngularDistances())
         runs = [range(first, first + space.budget) for first in range(space.n_blocks - space.budget + 1)]

@@ -1,16 +1,10 @@
 """Beam search: greedy removal that keeps several subsets of each size."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
-import numpy as np
-
-from deprune.core.kinds import Guarantee, Kind
 from deprune.core.subset import BlockSubset, SearchSpace
-from deprune.search.base import Problem, Search, SearchResult
+from deprune.search.base import EXACT_FOR_ONE_BLOCK, Generator, Kind, Problem, Search, SearchResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,19 +20,12 @@ class Beam(Search):
         width: Number of subsets kept of each size.
     """
 
-    kind: ClassVar[Kind] = Kind.COMPLEX
-    order: ClassVar[int] = 7
-    guarantees: ClassVar[frozenset[Guarantee]] = frozenset(
-        {Guarantee.EXACT_FOR_ONE_BLOCK, Guarantee.TIES_TO_LOWER_BLOCKS}
-    )
+    kind, order, guarantees = Kind.COMPLEX, 7, EXACT_FOR_ONE_BLOCK
+    at_least_one = ("width",)
 
     width: int = 5
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require_at_least(1, "width")
-
-    def run(self, problem: Problem, rng: np.random.Generator) -> SearchResult:
+    def run(self, problem: Problem, rng: Generator) -> SearchResult:
         """Extends the beam k times; of the last extensions only the best is wanted."""
         beam = [BlockSubset(problem.space.n_blocks)]
         for _ in range(problem.space.budget - 1):

@@ -1,23 +1,17 @@
 """Bayesian optimisation with a Gaussian process over subsets."""
 
-from __future__ import annotations
-
+import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from deprune.core.kinds import Guarantee, Kind
 from deprune.core.subset import BlockSubset, draw_distinct
-from deprune.search.base import Problem, Search, SearchResult
+from deprune.search.base import NEVER_WORSE_THAN_ONESHOT, Floats, Generator, Kind, Problem, Search, SearchResult
 from deprune.search.oneshot import OneShot
-from deprune.search.prior import BlockPrior, finite
-
-if TYPE_CHECKING:
-    from sklearn.gaussian_process import GaussianProcessRegressor
+from deprune.search.prior import BlockPrior, finite, indicators
 
 RANGES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 """Candidates for the range ρ of the kernel, in blocks."""
@@ -27,6 +21,8 @@ N_BEST, DOUBLE_SWAPS, DRAWS = 5, 100, 200
 
 NOISE = 1e-4
 """Variance of what the process cannot explain, as a fraction of the variance of the losses."""
+
+Losses = dict[BlockSubset, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,56 +46,47 @@ class BayesianOptimisation(Search):
         temperature: τ of the prior.
     """
 
-    kind: ClassVar[Kind] = Kind.COMPLEX
-    order: ClassVar[int] = 11
-    guarantees: ClassVar[frozenset[Guarantee]] = frozenset(
-        {Guarantee.EXACT_FOR_ONE_BLOCK, Guarantee.NEVER_WORSE_THAN_ONESHOT, Guarantee.TIES_TO_LOWER_BLOCKS}
-    )
-    uses_seed: ClassVar[bool] = True
+    kind, order, guarantees, uses_seed = Kind.COMPLEX, 11, NEVER_WORSE_THAN_ONESHOT, True
+    at_least_one, above_zero = ("trials", "random_starts"), ("temperature",)
 
     trials: int = 200
     random_starts: int = 10
     temperature: float = 1.0
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require_at_least(1, "trials", "random_starts")
-        self.require_positive("temperature")
-
-    def run(self, problem: Problem, rng: np.random.Generator) -> SearchResult:
+    def run(self, problem: Problem, rng: Generator) -> SearchResult:
         """Evaluates the starts together and then one proposal at a time, until there are none or enough."""
         prior = BlockPrior.of(problem, self.temperature)
-        starts = self._starts(problem, rng)
-        known = dict(zip(starts, problem.losses(starts), strict=True))
-        while len(known) < self.trials and (proposals := _proposals(known, prior, rng)):
-            best = proposals[int(np.argmax(expected_improvement(proposals, known, prior.losses)))]
-            known[best] = problem.losses([best])[0]
-        return SearchResult.of(problem.best())
 
-    def rehearse(self, problem: Problem, rng: np.random.Generator) -> SearchResult:
+        def most_promising(known: Losses) -> BlockSubset | None:
+            if not (proposals := _proposals(known, prior, rng)):
+                return None
+            return proposals[int(np.argmax(expected_improvement(proposals, known, prior.losses)))]
+
+        return self._evaluate(problem, rng, most_promising)
+
+    def rehearse(self, problem: Problem, rng: Generator) -> SearchResult:
         """Evaluates the starts and then neighbours of the best subset so far, one at a time, without a process."""
-        starts = self._starts(problem, rng)
+        space, neighbours = problem.space, functools.cache(problem.space.neighbours)
+
+        def near(known: Losses) -> BlockSubset | None:
+            new = (s for s in neighbours(min(known, key=known.__getitem__)) if s not in known)
+            return next(new, None) or next(iter(draw_distinct(lambda: space.sample(rng), 1, known)), None)
+
+        return self._evaluate(problem, rng, near)
+
+    def _evaluate(
+        self, problem: Problem, rng: Generator, propose: Callable[[Losses], BlockSubset | None]
+    ) -> SearchResult:
+        first = OneShot().run(problem, rng).subset
+        drawn = draw_distinct(lambda: problem.space.sample(rng), self.random_starts, {first})
+        starts = [first, *drawn][: self.trials]
         known = dict(zip(starts, problem.losses(starts), strict=True))
-        centre, near = None, iter(starts)
-        while len(known) < self.trials:
-            best = min(known, key=lambda s: known[s])
-            if best != centre:
-                centre, near = best, iter(problem.space.neighbours(best))
-            proposal = next((s for s in near if s not in known), None)
-            if proposal is None:
-                proposal = next(iter(draw_distinct(lambda: problem.space.sample(rng), 1, known)), None)
-            if proposal is None:
-                break
+        while len(known) < self.trials and (proposal := propose(known)):
             known[proposal] = problem.losses([proposal])[0]
         return SearchResult.of(problem.best())
 
-    def _starts(self, problem: Problem, rng: np.random.Generator) -> list[BlockSubset]:
-        first = OneShot().run(problem, rng).subset
-        drawn = draw_distinct(lambda: problem.space.sample(rng), self.random_starts, {first})
-        return [first, *drawn][: self.trials]
 
-
-def _proposals(known: Mapping[BlockSubset, float], prior: BlockPrior, rng: np.random.Generator) -> list[BlockSubset]:
+def _proposals(known: Losses, prior: BlockPrior, rng: Generator) -> list[BlockSubset]:
     """Returns subsets near the best ones and from the prior that were not evaluated."""
     if prior.space.size <= N_BEST * DOUBLE_SWAPS + DRAWS:
         return [s for s in prior.space.subsets() if s not in known]
@@ -110,9 +97,7 @@ def _proposals(known: Mapping[BlockSubset, float], prior: BlockPrior, rng: np.ra
     return [s for s in dict.fromkeys([*near, *farther, *drawn]) if s not in known]
 
 
-def expected_improvement(
-    proposals: Sequence[BlockSubset], known: Mapping[BlockSubset, float], block_losses: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def expected_improvement(proposals: Sequence[BlockSubset], known: Losses, block_losses: Floats) -> Floats:
     """Returns how far each proposal is expected to fall below the best known loss.
 
     Args:
@@ -122,19 +107,19 @@ def expected_improvement(
     """
     from scipy.stats import norm
 
-    observed, losses = _bits([*known]), finite([*known.values()])
+    n_blocks, losses = len(block_losses), finite([*known.values()])
+    observed, proposed = (indicators([s.removed for s in subsets], n_blocks) for subsets in (known, proposals))
     trend = np.linalg.lstsq(_terms(observed, block_losses), losses)[0]
     process = _fit(observed, losses - _terms(observed, block_losses) @ trend)
-    proposed = _bits(proposals)
     mean, deviation = process.predict(proposed, return_std=True)
     gain = losses.min() - mean - _terms(proposed, block_losses) @ trend
     deviation = np.maximum(deviation, np.finfo(float).tiny)
-    improvement: NDArray[np.float64] = gain * norm.cdf(gain / deviation) + deviation * norm.pdf(gain / deviation)
+    improvement: Floats = gain * norm.cdf(gain / deviation) + deviation * norm.pdf(gain / deviation)
     return improvement
 
 
-def _fit(bits: NDArray[np.float64], residuals: NDArray[np.float64]) -> GaussianProcessRegressor:
-    """Returns the most likely of the processes.
+def _fit(bits: Floats, residuals: Floats) -> Any:
+    """Returns the most likely of the processes, a GaussianProcessRegressor.
 
     For rows with k ones, |x − y|² = 2 (k − |S∩T|), so the RBF kernel of length √ρ is the wanted one.
     """
@@ -149,11 +134,8 @@ def _fit(bits: NDArray[np.float64], residuals: NDArray[np.float64]) -> GaussianP
     return process.fit(bits, residuals)
 
 
-def _log_likelihood(kernel: NDArray[np.float64], values: NDArray[np.float64]) -> float:
-    """Returns the log-likelihood of a process without mean, up to a constant.
-
-    Source: Rasmussen and Williams (2006), equation 2.30.
-    """
+def _log_likelihood(kernel: Floats, values: Floats) -> float:
+    """Returns the log-likelihood without mean, up to a constant; Rasmussen and Williams (2006), equation 2.30."""
     from scipy.linalg import solve_triangular
 
     factor = np.linalg.cholesky(kernel + NOISE * np.eye(len(values)))
@@ -161,13 +143,6 @@ def _log_likelihood(kernel: NDArray[np.float64], values: NDArray[np.float64]) ->
     return float(-white @ white / 2 - np.log(np.diag(factor)).sum())
 
 
-def _terms(bits: NDArray[np.float64], block_losses: NDArray[np.float64]) -> NDArray[np.float64]:
+def _terms(bits: Floats, block_losses: Floats) -> Floats:
     """Returns the terms of the mean: a constant and the sum of the block losses."""
     return np.column_stack([np.ones(len(bits)), bits @ block_losses])
-
-
-def _bits(subsets: Sequence[BlockSubset]) -> NDArray[np.float64]:
-    """Returns one row per subset, all of one size, 1 where it removes the block."""
-    bits = np.zeros((len(subsets), subsets[0].n_blocks))
-    bits[np.arange(len(subsets))[:, None], [subset.removed for subset in subsets]] = 1
-    return bits

@@ -1,27 +1,22 @@
 """Constrained binary optimisation: the exact minimum of a quadratic model of the loss."""
 
-from __future__ import annotations
-
 import heapq
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deprune.core.errors import ConfigError
-from deprune.core.kinds import Guarantee, Kind
-from deprune.core.subset import BlockSubset, SearchSpace
-from deprune.search.base import Problem, Search, SearchResult
+from deprune.core.subset import BlockSubset
+from deprune.search.base import EXACT_FOR_ONE_BLOCK, Floats, Generator, Kind, Problem, Search, SearchResult
 from deprune.search.oneshot import OneShot
-from deprune.search.prior import finite
+from deprune.search.prior import finite, indicators
 
 CHUNK = 2048
 """Number of states of each half whose joint energies are held at once (32 MiB)."""
 
-Floats = NDArray[np.float64]
 State = tuple[int, ...]
 
 
@@ -40,50 +35,32 @@ class ConstrainedBinaryOptimisation(Search):
         max_states: Refuse to enumerate more subsets than this.
     """
 
-    kind: ClassVar[Kind] = Kind.COMPLEX
-    order: ClassVar[int] = 12
-    guarantees: ClassVar[frozenset[Guarantee]] = frozenset(
-        {Guarantee.EXACT_FOR_ONE_BLOCK, Guarantee.TIES_TO_LOWER_BLOCKS}
-    )
+    kind, order, guarantees = Kind.COMPLEX, 12, EXACT_FOR_ONE_BLOCK
+    at_least_one = ("candidates",)
 
     candidates: int = 20
     max_states: int = 10_000_000_000
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require_at_least(1, "candidates")
-
-    def run(self, problem: Problem, rng: np.random.Generator) -> SearchResult:
-        """Fits the model, minimises it and evaluates its best subsets.
-
-        Raises:
-            ConfigError: There are too many subsets.
-        """
-        self._require_few(problem.space)
-        fields, couplings = fit_quadratic(problem)
-        states = lowest_states(fields, couplings, problem.space.budget, self.candidates)
-        space = problem.space
+    def run(self, problem: Problem, rng: Generator) -> SearchResult:
+        """Fits the model, minimises it and evaluates its best subsets; refuses, by a ConfigError, too many."""
+        space, model = problem.space, self._fit(problem)
+        states = lowest_states(*model, space.budget, self.candidates)
         found = [BlockSubset.of(space.n_blocks, (space.removable[i] for i in state)) for state in states]
         return SearchResult.of(problem.argmin(found))
 
-    def rehearse(self, problem: Problem, rng: np.random.Generator) -> SearchResult:
-        """Fits the model and evaluates neighbours of its best subset without interactions.
-
-        Raises:
-            ConfigError: There are too many subsets.
-        """
-        self._require_few(problem.space)
-        fit_quadratic(problem)
+    def rehearse(self, problem: Problem, rng: Generator) -> SearchResult:
+        """Fits the model and evaluates neighbours of its best subset without interactions."""
+        self._fit(problem)
         first = OneShot().run(problem, rng).subset
-        found = [first, *problem.space.neighbours(first)][: self.candidates]
-        return SearchResult.of(problem.argmin(found))
+        return SearchResult.of(problem.argmin([first, *problem.space.neighbours(first)][: self.candidates]))
 
-    def _require_few(self, space: SearchSpace) -> None:
-        if space.size > self.max_states:
+    def _fit(self, problem: Problem) -> tuple[Floats, Floats]:
+        if problem.space.size > self.max_states:
             raise ConfigError(
-                f"There are {space.size:,} subsets of {space.budget} blocks, more than search.max_states="
-                f"{self.max_states:,}; lower the budget or choose another search."
+                f"There are {problem.space.size:,} subsets of {problem.space.budget} blocks, more than "
+                f"search.max_states={self.max_states:,}; lower the budget or choose another search."
             )
+        return fit_quadratic(problem)
 
 
 def fit_quadratic(problem: Problem) -> tuple[Floats, Floats]:
@@ -128,10 +105,10 @@ def _energies(fields: Floats, couplings: Floats, size: int) -> Iterator[tuple[Fl
     n, middle = len(fields), len(fields) // 2
     for n_left in range(max(0, size - (n - middle)), min(size, middle) + 1):
         for lefts in _chunks(itertools.combinations(range(middle), n_left)):
-            x = _ones(lefts, n)
+            x = indicators(lefts, n)
             rows = np.column_stack([x @ couplings, _own(x, fields, couplings), np.ones(len(x))])
             for rights in _chunks(itertools.combinations(range(middle, n), size - n_left)):
-                y = _ones(rights, n)
+                y = indicators(rights, n)
                 columns = np.column_stack([y, np.ones(len(y)), _own(y, fields, couplings)])
                 yield rows @ columns.T, lefts, rights
 
@@ -140,13 +117,6 @@ def _chunks(states: Iterable[State]) -> Iterator[list[State]]:
     states = iter(states)
     while chunk := list(itertools.islice(states, CHUNK)):
         yield chunk
-
-
-def _ones(states: list[State], n: int) -> Floats:
-    ones = np.zeros((len(states), n))
-    for row, state in zip(ones, states, strict=True):
-        row[list(state)] = 1
-    return ones
 
 
 def _own(ones: Floats, fields: Floats, couplings: Floats) -> Floats:

@@ -1,19 +1,13 @@
 """EvoPress: one parent, many offspring, selection on growing parts of the calibration set."""
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
-
-import numpy as np
 
 from deprune.core.errors import ConfigError
-from deprune.core.kinds import Guarantee, Kind
 from deprune.core.subset import BlockSubset, draw_distinct
-from deprune.search.base import Problem, Search, SearchResult
+from deprune.search.base import Generator, Guarantee, Kind, Problem, Search, SearchResult
 from deprune.search.oneshot import OneShot
 
 
@@ -41,10 +35,8 @@ class EvoPress(Search):
         from_oneshot: Start from the one-shot subset instead, for N further evaluations.
     """
 
-    kind: ClassVar[Kind] = Kind.COMPLEX
-    order: ClassVar[int] = 10
-    guarantees: ClassVar[frozenset[Guarantee]] = frozenset({Guarantee.EXACT_FOR_ONE_BLOCK})
-    uses_seed: ClassVar[bool] = True
+    kind, order, guarantees, uses_seed = Kind.COMPLEX, 10, frozenset({Guarantee.EXACT_FOR_ONE_BLOCK}), True
+    at_least_one = ("offspring", "survivors", "starts", "generations")
 
     offspring: int = 32
     survivors: int = 2
@@ -55,9 +47,6 @@ class EvoPress(Search):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require_at_least(1, "offspring", "survivors", "starts")
-        if self.generations is not None:
-            self.require_at_least(1, "generations")
         if not 0 < self.early_fraction <= 1:
             raise ConfigError(
                 f"The value of 'search.early_fraction' is {self.early_fraction}, but must be above 0 and at most 1."
@@ -67,12 +56,13 @@ class EvoPress(Search):
         """Returns the laws that it keeps; it can be worse than one-shot unless it starts from there."""
         return self.guarantees | ({Guarantee.NEVER_WORSE_THAN_ONESHOT} if self.from_oneshot else set())
 
-    def run(self, problem: Problem, rng: np.random.Generator) -> SearchResult:
+    def run(self, problem: Problem, rng: Generator) -> SearchResult:
         """Replaces the parent by an offspring whenever that is better on all samples."""
         space = problem.space
         parent = self._first_parent(problem, rng)
         lost = {parent}
-        for _ in range(self.generations or default_generations(len(space.removable), space.budget)):
+        default = math.ceil(space.budget * (len(space.removable) - space.budget) / 1.5)
+        for _ in range(self.generations or max(1, default)):
             offspring = draw_distinct(functools.partial(mutate, problem, parent, rng), self.offspring, lost)
             if not offspring:
                 break
@@ -81,7 +71,7 @@ class EvoPress(Search):
             parent = problem.rank([parent, *survivors])[0]
         return SearchResult.of(parent)
 
-    def _first_parent(self, problem: Problem, rng: np.random.Generator) -> BlockSubset:
+    def _first_parent(self, problem: Problem, rng: Generator) -> BlockSubset:
         if self.from_oneshot:
             return OneShot().run(problem, rng).subset
         return self._early_best(problem, draw_distinct(lambda: problem.space.sample(rng), self.starts))[0]
@@ -92,11 +82,6 @@ class EvoPress(Search):
         return [subset for _, subset in sorted(zip(losses, subsets, strict=True))]
 
 
-def default_generations(n_blocks: int, budget: int) -> int:
-    """Returns k (N − k)/1.5, rounded up, at least 1."""
-    return max(1, math.ceil(budget * (n_blocks - budget) / 1.5))
-
-
-def mutate(problem: Problem, parent: BlockSubset, rng: np.random.Generator) -> BlockSubset:
+def mutate(problem: Problem, parent: BlockSubset, rng: Generator) -> BlockSubset:
     """Returns an offspring."""
     return problem.space.swap_randomly(parent, int(rng.integers(1, 4, size=2).min()), rng)

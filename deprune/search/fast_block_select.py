@@ -5,15 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from deprune.core.kinds import Kind
 from deprune.core.subset import BlockSubset, SearchSpace
-from deprune.search.base import Problem, Search, SearchResult
-from deprune.search.statistic import HiddenStates, Statistic, states_at
+from deprune.search.base import Batches, Floats, Generator, Kind, Problem, Search, SearchResult, Statistic, states_at
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,9 +30,9 @@ class MutualInformation(Statistic):
     have orthonormal scores, so the ρ are the singular values of the scores' product.
     """
 
-    name: ClassVar[str] = "mutual_information"
+    name = "mutual_information"
 
-    def measure(self, batches: Sequence[HiddenStates]) -> NDArray[np.float64]:
+    def measure(self, batches: Batches) -> Floats:
         """Compares each state with the next."""
         real = [batch.real_tokens().flatten().nonzero()[:, 0].cpu() for batch in batches]
         stride = max(1, sum(map(len, real)) // MOST_STATES)
@@ -80,35 +77,27 @@ class FastBlockSelect(Search):
         max_rounds: Number of rounds at most.
     """
 
-    kind: ClassVar[Kind] = Kind.COMPLEX
-    order: ClassVar[int] = 5
+    kind, order = Kind.COMPLEX, 5
+    at_least_one = ("swaps", "max_run", "max_rounds")
 
     swaps: int = 8
     max_run: int = 3
     max_rounds: int = 10
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require_at_least(1, "swaps", "max_run", "max_rounds")
-
-    def run(self, problem: Problem, rng: np.random.Generator) -> SearchResult:
+    def run(self, problem: Problem, rng: Generator) -> SearchResult:
         """Swaps until no swap of a round helps."""
         importance = -problem.statistic(MutualInformation())
         subset = BlockSubset.of(problem.space.n_blocks, problem.space.lowest(importance.tolist()))
         tried = {subset}
         for _ in range(self.max_rounds):
             swapped = [s for s in self._by_importance(problem.space, subset, importance) if s not in tried]
-            found = problem.argmin([subset, *swapped[: self.swaps]])
-            better = problem.rank([subset, found])[0]
-            if better == subset:
-                break
-            subset = better
             tried.update(swapped[: self.swaps])
+            before, subset = subset, problem.best_beside(subset, swapped[: self.swaps])
+            if before == subset:
+                break
         return SearchResult.of(subset)
 
-    def _by_importance(
-        self, space: SearchSpace, subset: BlockSubset, importance: NDArray[np.float64]
-    ) -> list[BlockSubset]:
+    def _by_importance(self, space: SearchSpace, subset: BlockSubset, importance: Floats) -> list[BlockSubset]:
         """Returns all subsets that one swap of runs can give, the one that removes least importance first."""
         inside, outside = (list(runs(blocks, self.max_run)) for blocks in (subset.removed, space.remaining(subset)))
         swapped = {subset.swap(a, b) for a, b in itertools.product(inside, outside) if len(a) == len(b)}

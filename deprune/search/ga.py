@@ -1,18 +1,12 @@
 """A genetic algorithm guided by the losses of single blocks."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
-
-import numpy as np
 
 from deprune.core.errors import ConfigError
-from deprune.core.kinds import Guarantee, Kind
 from deprune.core.subset import BlockSubset, draw_distinct
-from deprune.search.base import Problem, Search, SearchResult
+from deprune.search.base import NEVER_WORSE_THAN_ONESHOT, Generator, Kind, Problem, Search, SearchResult
 from deprune.search.oneshot import OneShot
 from deprune.search.prior import BlockPrior
 
@@ -40,12 +34,8 @@ class Genetic(Search):
         tournament: Number of subsets of which the best becomes a parent.
     """
 
-    kind: ClassVar[Kind] = Kind.COMPLEX
-    order: ClassVar[int] = 9
-    guarantees: ClassVar[frozenset[Guarantee]] = frozenset(
-        {Guarantee.EXACT_FOR_ONE_BLOCK, Guarantee.NEVER_WORSE_THAN_ONESHOT, Guarantee.TIES_TO_LOWER_BLOCKS}
-    )
-    uses_seed: ClassVar[bool] = True
+    kind, order, guarantees, uses_seed = Kind.COMPLEX, 9, NEVER_WORSE_THAN_ONESHOT, True
+    at_least_one, above_zero = ("population", "generations", "tournament"), ("temperature",)
 
     population: int = 16
     elitism: float = 0.2
@@ -56,13 +46,11 @@ class Genetic(Search):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require_at_least(1, "population", "generations", "tournament")
         for setting in ("elitism", "mutation"):
             if not 0 <= (value := getattr(self, setting)) <= 1:
                 raise ConfigError(f"The value of 'search.{setting}' is {value}, but must be between 0 and 1.")
-        self.require_positive("temperature")
 
-    def run(self, problem: Problem, rng: np.random.Generator) -> SearchResult:
+    def run(self, problem: Problem, rng: Generator) -> SearchResult:
         """Breeds the generations; the best subset of all of them is the result."""
         first = OneShot().run(problem, rng).subset
         prior = BlockPrior.of(problem, self.temperature)
@@ -78,21 +66,21 @@ class Genetic(Search):
         problem.losses(members)
         return SearchResult.of(problem.best())
 
-    def _breed(self, ranked: Sequence[BlockSubset], prior: BlockPrior, rng: np.random.Generator) -> BlockSubset:
+    def _breed(self, ranked: Sequence[BlockSubset], prior: BlockPrior, rng: Generator) -> BlockSubset:
         """Returns a child of two winners of tournaments; `ranked` holds the best subset first."""
         mother, father = (ranked[rng.integers(len(ranked), size=self.tournament).min()] for _ in range(2))
         child = cross(mother, father, prior, rng)
         return mutate(child, prior, rng) if rng.random() < self.mutation else child
 
 
-def cross(mother: BlockSubset, father: BlockSubset, prior: BlockPrior, rng: np.random.Generator) -> BlockSubset:
+def cross(mother: BlockSubset, father: BlockSubset, prior: BlockPrior, rng: Generator) -> BlockSubset:
     """Returns a subset with all blocks that both parents remove, and of the others as many as are missing."""
     ours, theirs = {*mother.removed}, {*father.removed}
     filling = prior.draw(len(ours - theirs), sorted(ours ^ theirs), rng)
     return BlockSubset.of(mother.n_blocks, (ours & theirs).union(filling))
 
 
-def mutate(subset: BlockSubset, prior: BlockPrior, rng: np.random.Generator) -> BlockSubset:
+def mutate(subset: BlockSubset, prior: BlockPrior, rng: Generator) -> BlockSubset:
     """Returns the subset with one of its blocks swapped for a remaining one, drawn from the prior."""
     removed = prior.draw(1, prior.space.remaining(subset), rng)
     restored = rng.permutation(subset.removed)[: len(removed)].tolist()

@@ -1,15 +1,8 @@
 """The last blocks: the rule of thumb."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import ClassVar
 
-import numpy as np
-
-from deprune.core.kinds import Kind
-from deprune.core.subset import BlockSubset
-from deprune.search.base import Problem, Search, SearchResult
+from deprune.search.base import BlockSubset, Generator, Kind, Problem, Search, SearchResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,10 +13,9 @@ class Last(Search):
     Cost: no evaluation but that of the result.
     """
 
-    kind: ClassVar[Kind] = Kind.CONTROL
-    order: ClassVar[int] = 1
+    kind, order = Kind.CONTROL, 1
 
-    def run(self, problem: Problem, rng: np.random.Generator) -> SearchResult:
+    def run(self, problem: Problem, rng: Generator) -> SearchResult:
         """Counts from the end; the very last block goes only where all others have gone."""
         n_blocks = problem.space.n_blocks
         order = problem.space.lowest([n_blocks - b if b < n_blocks - 1 else n_blocks + 1 for b in range(n_blocks)])

@@ -1,15 +1,8 @@
 """One-shot removal by the loss of each block alone."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import ClassVar
 
-import numpy as np
-
-from deprune.core.kinds import Guarantee, Kind
-from deprune.core.subset import BlockSubset
-from deprune.search.base import Problem, Search, SearchResult
+from deprune.search.base import NEVER_WORSE_THAN_ONESHOT, BlockSubset, Generator, Kind, Problem, Search, SearchResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,13 +13,9 @@ class OneShot(Search):
     Cost: N evaluations.
     """
 
-    kind: ClassVar[Kind] = Kind.SIMPLE
-    order: ClassVar[int] = 4
-    guarantees: ClassVar[frozenset[Guarantee]] = frozenset(
-        {Guarantee.EXACT_FOR_ONE_BLOCK, Guarantee.NEVER_WORSE_THAN_ONESHOT, Guarantee.TIES_TO_LOWER_BLOCKS}
-    )
+    kind, order, guarantees = Kind.SIMPLE, 4, NEVER_WORSE_THAN_ONESHOT
 
-    def run(self, problem: Problem, rng: np.random.Generator) -> SearchResult:
+    def run(self, problem: Problem, rng: Generator) -> SearchResult:
         """Evaluates every single removal and takes the k best."""
         n_blocks, blocks = problem.space.n_blocks, problem.space.removable
         losses = problem.losses([BlockSubset.of(n_blocks, [b]) for b in blocks])

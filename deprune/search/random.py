@@ -1,14 +1,8 @@
 """A random subset: the control."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import ClassVar
 
-import numpy as np
-
-from deprune.core.kinds import Kind
-from deprune.search.base import Problem, Search, SearchResult
+from deprune.search.base import Generator, Kind, Problem, Search, SearchResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,11 +12,8 @@ class Random(Search):
     Source: the usual control. Cost: no evaluation but that of the result.
     """
 
-    kind: ClassVar[Kind] = Kind.CONTROL
-    order: ClassVar[int] = 0
-    uses_seed: ClassVar[bool] = True
+    kind, order, uses_seed = Kind.CONTROL, 0, True
 
-    def run(self, problem: Problem, rng: np.random.Generator) -> SearchResult:
+    def run(self, problem: Problem, rng: Generator) -> SearchResult:
         """Draws one subset."""
-        subset = problem.space.sample(rng)
-        return SearchResult(subset, subset.removed)
+        return SearchResult.of(problem.space.sample(rng))

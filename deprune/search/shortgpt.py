@@ -1,20 +1,13 @@
 """ShortGPT: removal by Block Influence."""
 
-from __future__ import annotations
-
 import itertools
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from deprune.core.kinds import Kind
 from deprune.core.subset import BlockSubset
-from deprune.search.base import Problem, Search, SearchResult
-from deprune.search.statistic import HiddenStates, Statistic
+from deprune.search.base import Batches, Floats, Generator, Kind, Problem, Search, SearchResult, Statistic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,9 +17,9 @@ class BlockInfluence(Statistic):
     Source: ShortGPT (arXiv:2403.03853), equation 1.
     """
 
-    name: ClassVar[str] = "block_influence"
+    name = "block_influence"
 
-    def measure(self, batches: Sequence[HiddenStates]) -> NDArray[np.float64]:
+    def measure(self, batches: Batches) -> Floats:
         """Compares each state with the next."""
         from torch.nn import functional
 
@@ -49,10 +42,9 @@ class ShortGPT(Search):
     Cost: one forward pass of the dense model, no evaluation but that of the result.
     """
 
-    kind: ClassVar[Kind] = Kind.SIMPLE
-    order: ClassVar[int] = 3
+    kind, order = Kind.SIMPLE, 3
 
-    def run(self, problem: Problem, rng: np.random.Generator) -> SearchResult:
+    def run(self, problem: Problem, rng: Generator) -> SearchResult:
         """Takes the k blocks that turn the hidden state least."""
         order = problem.space.lowest(problem.statistic(BlockInfluence()).tolist())
         return SearchResult(BlockSubset.of(problem.space.n_blocks, order), order)

@@ -25,9 +25,9 @@ from deprune.model.load import LoadedModel
 from deprune.objective.nll import NegativeLogLikelihood
 from deprune.record.evaluations import EvaluationStore
 from deprune.search.angular import AngularDistances
+from deprune.search.base import HiddenStates, Statistic
 from deprune.search.fast_block_select import MutualInformation, information, leading_scores
 from deprune.search.shortgpt import BlockInfluence
-from deprune.search.statistic import HiddenStates, Statistic
 from tests.conftest import FAMILIES
 from tests.objective.test_objectives import drawn
 

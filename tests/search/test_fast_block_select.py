@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from deprune.core.subset import BlockSubset, SearchSpace
-from deprune.search.base import Problem
+from deprune.search.base import Problem, Statistic
 from deprune.search.fast_block_select import FastBlockSelect, MutualInformation, runs
-from deprune.search.statistic import Statistic
 from tests.toys import ToyLosses, problem, quadratic_loss
 
 seeds = st.integers(0, 2**32)

@@ -178,7 +178,6 @@ def test_every_search_is_one_file_and_one_yaml() -> None:
         "__init__",
         "base",
         "prior",
-        "statistic",
     }
     assert files == set(SEARCHES)
     for name in SEARCHES:
