@@ -1,9 +1,7 @@
 """Seconds and bytes of the pieces of a job, computed from a device's datasheet."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deprune.core.errors import ConfigError
 from deprune.core.subset import BlockSubset
@@ -91,6 +89,10 @@ class Rates(ABC):
     def title(self) -> str:
         """The device, in words."""
 
+    def adapted(self, config: RunConfig) -> RunConfig:
+        """Returns a job as it would be on the device."""
+        return config
+
     @abstractmethod
     def loading(self, job: Planned) -> float:
         """Returns the seconds of loading the model."""
@@ -142,23 +144,21 @@ class Hardware(Rates):
         """The device, in words."""
         return f"one {self.name}"
 
+    def adapted(self, config: RunConfig) -> RunConfig:
+        """Returns the job as it would be on a GPU, without asking whether one is here."""
+        return replace(config, device="cpu", dtype="bfloat16" if config.dtype == "auto" else config.dtype)
+
     def loading(self, job: Planned) -> float:
         """Returns the time to read the weights."""
         return job.weights / READING
 
     def passes(self, job: Planned, batch_size: int) -> tuple[float, float]:
         """Returns the larger of the times for operations and for reading the weights."""
-        of, n_tokens = job.architecture, job.sample.n_tokens
-        block = max(
-            batch_size * of.block_flops(n_tokens) / self._rate(job),
-            of.block_parameters * of.active_share * job.itemsize / self.bandwidth,
-            BLOCK_SECONDS,
-        )
-        head = max(
-            of.head_flops(batch_size * job.sample.n_scored) / self._rate(job),
-            of.vocabulary * of.width * job.itemsize / self.bandwidth,
-            HEAD_SECONDS,
-        )
+        of, rate, number_rate = job.architecture, self._rate(job), self.bandwidth / job.itemsize
+        block_flops = batch_size * of.block_flops(job.sample.n_tokens)
+        block = max(block_flops / rate, of.block_parameters * of.active_share / number_rate, BLOCK_SECONDS)
+        head_flops = of.head_flops(batch_size * job.sample.n_scored)
+        head = max(head_flops / rate, of.vocabulary * of.width / number_rate, HEAD_SECONDS)
         return block, head
 
     def scoring(self, job: Planned, subset: BlockSubset) -> float:

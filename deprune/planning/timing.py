@@ -1,13 +1,13 @@
 """Seconds of the pieces of a job, measured on this machine with the models themselves."""
 
-from __future__ import annotations
-
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+
+import torch
 
 from deprune.core.build import name_of
 from deprune.core.randomness import generator
@@ -17,8 +17,10 @@ from deprune.data.samples import CalibrationSet
 from deprune.downstream.scoring import score_models
 from deprune.evaluator.base import EvaluatorConfig
 from deprune.evaluator.evaluator import SubsetEvaluator
+from deprune.evaluator.memory import free_memory
 from deprune.model.load import LoadedModel
 from deprune.model.pruned import PrunedModel
+from deprune.model.source import resolve_device
 from deprune.objective.shared_context import calibration_set
 from deprune.planning.counting import CountingEvaluator, CountingStack
 from deprune.planning.hardware import Planned, Rates
@@ -30,16 +32,13 @@ from deprune.search.base import Problem
 class ThisMachine(Rates):
     """The rates of this machine, measured with the models themselves as far as they are asked for."""
 
-    def __init__(self, memory: float) -> None:
-        self.memory, self.price = memory, 0.0
-        self._session = Session()
-        self._known: dict[tuple[object, ...], float] = {}
-        self._passes: dict[tuple[object, ...], tuple[float, float]] = {}
+    title, price = "this machine", 0.0
 
-    @property
-    def title(self) -> str:
-        """Says which it is."""
-        return "this machine"
+    def __init__(self) -> None:
+        self.memory = free_memory(torch.device(resolve_device("auto")))
+        self._session = Session()
+        self._seconds: dict[tuple[object, ...], float] = {}
+        self._passes: dict[tuple[object, ...], tuple[float, float]] = {}
 
     def loading(self, job: Planned) -> float:
         """Returns the time that loading took."""
@@ -63,8 +62,8 @@ class ThisMachine(Rates):
         search, space = job.config.search, job.run.space
         if not space.budget:
             return 0.0
-        how = EvaluatorConfig(batch_size=2)
-        evaluator = CountingEvaluator(CountingStack(space.n_blocks, 2, "", ""), how, EvaluationStore(None))
+        stack, how = CountingStack(space.n_blocks, 2, "", ""), EvaluatorConfig(batch_size=2)
+        evaluator = CountingEvaluator(stack, job.config.objective, how, EvaluationStore(None))
         rng = generator(0, "search", name_of(search))
         return self._once(lambda: search.run(Problem(space, evaluator), rng), "choosing", search, space)
 
@@ -88,13 +87,12 @@ class ThisMachine(Rates):
         return long if more == few else short + max(0.0, long - short) * (n_items - few) / (more - few)
 
     def _measure_passes(self, job: Planned, batch_size: int) -> tuple[float, float]:
-        loaded = self._loaded(job)
+        loaded, config = self._loaded(job), EvaluatorConfig(batch_size=batch_size)
         drawn = self._samples(job, 0, batch_size)
         samples = calibration_set(drawn, loaded.stack) if isinstance(drawn, DrawnItems) else drawn
         n_blocks = loaded.stack.n_blocks
 
         def evaluate(subset: BlockSubset) -> float:
-            config = EvaluatorConfig(batch_size=batch_size)
             evaluator = SubsetEvaluator(loaded.stacks[:1], samples, job.config.objective, config, EvaluationStore(None))
             return _seconds(lambda: evaluator.evaluate([subset]))
 
@@ -115,9 +113,9 @@ class ThisMachine(Rates):
 
     def _once(self, work: Callable[[], object], *key: object) -> float:
         """Returns the seconds of some work, which is done when it is asked for the first time."""
-        if key not in self._known:
-            self._known[key] = _seconds(work)
-        return self._known[key]
+        if key not in self._seconds:
+            self._seconds[key] = _seconds(work)
+        return self._seconds[key]
 
 
 def _seconds(work: Callable[[], object]) -> float:
