@@ -20,7 +20,8 @@ from deprune.run.cli import command
 
 if TYPE_CHECKING:
     from deprune.planning.forecast import Forecast
-    from deprune.planning.hardware import Rates
+    from deprune.planning.hardware import Hardware
+    from deprune.planning.timing import ThisMachine
 
 
 @command("plan")
@@ -40,7 +41,7 @@ def main(cfg: DictConfig) -> None:
         sys.exit(1)
 
 
-def _rates(cfg: DictConfig) -> Rates:
+def _rates(cfg: DictConfig) -> Hardware | ThisMachine:
     from deprune.planning.hardware import Hardware
 
     if not cfg.calibrate:
@@ -76,7 +77,7 @@ def _by_search(forecast: Forecast) -> Table:
     return table
 
 
-def _about_cost(forecast: Forecast, rates: Rates) -> Iterable[str]:
+def _about_cost(forecast: Forecast, rates: Hardware | ThisMachine) -> Iterable[str]:
     memory, model = forecast.memory
     fits = "" if memory <= rates.memory else f", more than the {rates.memory / 1e9:.0f} GB of {rates.title}"
     yield f"Memory: {memory / 1e9:.1f} GB for {model}{fits}."

@@ -72,12 +72,6 @@ class CountingStack:
         n_samples: S; the first of many are those of few.
         model: Name of model and objective.
         draw: Name of the calibration set, however many samples it has.
-
-    Attributes:
-        own_SN: Costs of blocks on the samples.
-        pairs_NN: Costs of pairs.
-        samples: The samples, not drawn yet.
-        work: What was run, as far as the evaluator does not count it itself.
     """
 
     def __init__(self, n_blocks: int, n_samples: int, model: str, draw: str) -> None:
@@ -104,14 +98,8 @@ class CountingStack:
 class CountingEvaluator(SubsetEvaluator):
     """The evaluator of an invented model: it counts the prefixes of a group of subsets in place of walking them.
 
-    Args:
-        stack: The model.
-        objective: What would be evaluated.
-        config: How.
-        store: Where losses are remembered.
-
     Attributes:
-        work: What evaluating takes.
+        work: What evaluating takes, also with an objective that compares with the dense model.
     """
 
     def __init__(
@@ -120,7 +108,7 @@ class CountingEvaluator(SubsetEvaluator):
         stacks: list[Any] = [stack]  # without a head, which nobody asks
         super().__init__(stacks, stack.samples, objective, config, store)
         self.counter = self.work = stack.work
-        self._own_SN, self._pairs_NN = stack.own_SN, stack.pairs_NN
+        self._stack = stack
         self._counted: tuple[list[BlockSubset], int, int] = ([], 0, 0)
 
     def _run(
@@ -150,6 +138,6 @@ class CountingEvaluator(SubsetEvaluator):
     def _losses(self, subsets: list[BlockSubset], first: int, last: int) -> list[list[float]]:
         """Returns the costs of each subset on some samples."""
         removed_GN = torch.tensor([[*map(float, subset.bits())] for subset in subsets], dtype=torch.float64)
-        pairs_G1 = ((removed_GN @ self._pairs_NN) * removed_GN).sum(dim=1, keepdim=True)
-        losses_GR: list[list[float]] = (removed_GN @ self._own_SN[first:last].T + pairs_G1).tolist()
+        pairs_G1 = ((removed_GN @ self._stack.pairs_NN) * removed_GN).sum(dim=1, keepdim=True)
+        losses_GR: list[list[float]] = (removed_GN @ self._stack.own_SN[first:last].T + pairs_G1).tolist()
         return losses_GR

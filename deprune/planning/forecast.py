@@ -19,7 +19,7 @@ from deprune.objective.base import Objective
 from deprune.objective.task_error import TaskError
 from deprune.planning.architecture import Architecture, architecture_of
 from deprune.planning.counting import CountingEvaluator, CountingStack, Work
-from deprune.planning.hardware import JOB_SECONDS, START_SECONDS, Planned, Rates
+from deprune.planning.hardware import JOB_SECONDS, START_SECONDS, Hardware, Planned
 from deprune.planning.jobs import PlannedJob
 from deprune.record.evaluations import EvaluationStore
 from deprune.record.store import ResultStore
@@ -30,6 +30,7 @@ from deprune.search.base import Problem
 
 if TYPE_CHECKING:
     from deprune.data.layout import ItemTokens
+    from deprune.planning.timing import ThisMachine
 
 
 class Forecast:
@@ -52,7 +53,7 @@ class Forecast:
         notes: What else one must know to read the numbers.
     """
 
-    def __init__(self, rates: Rates, jobs: Sequence[PlannedJob]) -> None:
+    def __init__(self, rates: Hardware | ThisMachine, jobs: Sequence[PlannedJob]) -> None:
         self.n_jobs = len(jobs)
         self.n_done = self.n_repeated = self.n_scored = 0
         self.faults: defaultdict[str, list[str]] = defaultdict(list)
@@ -93,10 +94,10 @@ class Forecast:
         work, subset = self._rehearse(job)
         self._seen.add(job.run.run_id)
         scored = self._newly_scored(job, subset)
-        if not config.force and self._is_done(config, architecture):
+        if config.force or not self._is_done(config, architecture):
+            self._count(job, work, scored)
+        else:
             self.n_done += 1
-            return
-        self._count(job, work, scored)
 
     def _sized(self, config: RunConfig, architecture: Architecture) -> Planned:
         """Returns a job with the sizes that its corpus and its scorers tell.

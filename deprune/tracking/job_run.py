@@ -60,7 +60,8 @@ def _fill(record: RunRecord, record_path: Path, run: Any) -> None:
     for point in record.removal.trace:
         if point["n_removed"] == record.factors.budget:
             run.log({"evaluations": point["evaluations"], "best_loss": point["loss"]})
-    outcome = _outcome(record)
+    outcome = {"accuracy": record.scores.accuracy, "calib_value": record.removal.loss}
+    outcome |= {f"{row.task}/{row.metric}": row.value for row in record.scores.metrics}
     run.log({**outcome, "scores": _scores(record), "mask": _mask(record)})
     run.summary.update(outcome | _costs(record))  # after the history, whose summary of a metric is nested: acc.max
     artifact = wandb.Artifact(f"record-{record.run_id}", type="record")
@@ -72,11 +73,6 @@ def best_of(record: RunRecord) -> dict[str, str]:
     """Returns for each metric whether its best value is the `min` or the `max`."""
     scores = {f"{row.task}/{row.metric}": "max" if row.higher_is_better else "min" for row in record.scores.metrics}
     return {"accuracy": "max", "calib_value": "min"} | scores
-
-
-def _outcome(record: RunRecord) -> dict[str, float | None]:
-    scores = {f"{row.task}/{row.metric}": row.value for row in record.scores.metrics}
-    return {"accuracy": record.scores.accuracy, "calib_value": record.removal.loss} | scores
 
 
 def _costs(record: RunRecord) -> dict[str, Any]:
