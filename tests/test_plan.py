@@ -1,7 +1,5 @@
 """A plan against what it foretells: Hydra's own grid, the real evaluator's counts, real sweeps, published sizes."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 import subprocess

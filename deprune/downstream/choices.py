@@ -48,9 +48,7 @@ MOST_TEXTS = 2**15
 
 @dataclass(frozen=True, kw_only=True)
 class MultipleChoice(Scorer):
-    """Shares of items whose right choice is the likeliest.
-
-    Source: lm-eval's definitions of tasks, documents, prompts and metrics.
+    """Shares of items whose right choice is the likeliest, by lm-eval's tasks, documents, prompts and metrics.
 
     Attributes:
         tasks: lm-eval task names, zero-shot.
@@ -80,11 +78,12 @@ class MultipleChoice(Scorer):
         check_tasks(self.tasks)
         for task in self.tasks:
             built = _task(task, memory)
-            scored_by = [metric["metric"] for metric in built.dump_config().get("metric_list", ())]
-            if built.OUTPUT_TYPE != "multiple_choice" or not {*METRICS} & {*scored_by}:
+            metrics = [metric["metric"] for metric in built.dump_config().get("metric_list", ())]
+            if built.OUTPUT_TYPE != "multiple_choice" or not {*METRICS} & {*metrics}:
+                scored_by = ", ".join(map(str, metrics)) or "nothing"
                 raise ConfigError(
                     f"The task '{task}' has no choices whose accuracy could be taken (it is a {built.OUTPUT_TYPE} task "
-                    f"scored by {', '.join(map(str, scored_by)) or 'nothing'}); take it out of eval.tasks."
+                    f"scored by {scored_by}); take it out of eval.tasks."
                 )
 
     def size(self, config: ModelConfig, context: int | None, memory: Memory) -> Size:

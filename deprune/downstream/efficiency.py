@@ -26,11 +26,8 @@ SUBJECT = "model"
 
 ROW = partial(Score, task=SUBJECT, response=None, stderr=None)
 
-N_PREFILL = 512
-"""Number of tokens of the prompt on which speed is measured, where the context allows it."""
-
-N_DECODED = 16
-"""Number of tokens that are generated, one by one."""
+N_PREFILL, N_DECODED = 512, 16
+"""Number of tokens of the prompt on which speed is measured, where the context allows it, and of those generated."""
 
 N_REPEATS = 5
 """Number of interleaved runs, of which the median counts."""
@@ -62,9 +59,8 @@ class Efficiency(Scorer):
 
     def score(self, subject: str, models: Sequence[PrunedModel], memory: Memory) -> list[list[Score]]:
         """Returns counts, then speeds."""
-        rows = [_counts(pruned) for pruned in models]
         speeds = _speeds(models) if self.speed else [[]] * len(models)
-        return [counted + timed for counted, timed in zip(rows, speeds, strict=True)]
+        return [_counts(pruned) + timed for pruned, timed in zip(models, speeds, strict=True)]
 
 
 def _counts(pruned: PrunedModel) -> list[Score]:

@@ -109,7 +109,6 @@ class CountingEvaluator(SubsetEvaluator):
         super().__init__(stacks, stack.samples, objective, config, store)
         self.counter = self.work = stack.work
         self._stack = stack
-        self._counted: tuple[list[BlockSubset], int, int] = ([], 0, 0)
 
     def _run(
         self, stack: Any, first: int, subsets: list[BlockSubset], missing: dict[BlockSubset, list[int]], bar: Any
@@ -128,12 +127,10 @@ class CountingEvaluator(SubsetEvaluator):
             self._store.put(subset.bits(), [self._keys[row] for row in rows], values, [1.0] * len(rows))
 
     def _count(self, subsets: list[BlockSubset], n_samples: int) -> None:
-        if self._counted[0] != subsets:  # most groups go through several batches
-            self._counted = subsets, count_prefixes(subsets), sum(len(s.kept) for s in subsets)
-        _, n_shared, n_alone = self._counted
-        self.work.block_passes += n_shared
-        self.work.block_calls += n_shared * n_samples
-        self.work.block_calls_alone += n_alone * n_samples
+        n_passes = count_prefixes(subsets)
+        self.work.block_passes += n_passes
+        self.work.block_calls += n_passes * n_samples
+        self.work.block_calls_alone += sum(len(subset.kept) for subset in subsets) * n_samples
 
     def _losses(self, subsets: list[BlockSubset], first: int, last: int) -> list[list[float]]:
         """Returns the costs of each subset on some samples."""

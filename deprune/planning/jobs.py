@@ -84,16 +84,25 @@ class _Composer:
         return config
 
     def _part(self, part: str, *overrides: str) -> Any:
-        if (part, *overrides) not in self._parts:
-            if overrides not in self._composed:
-                composed = self._compose(overrides)
-                self._composed[overrides] = composed, parse_parts(composed)
-            composed, config = self._composed[overrides]
-            text = OmegaConf.to_yaml(OmegaConf.masked_copy(composed, [part]))
-            if {*re.findall(r"\$\{(\w*)", text)} - {"", part}:
-                raise LookupError(f"{part} refers to other parts")
-            self._parts[part, *overrides] = getattr(config, part)
-        return self._parts[part, *overrides]
+        key = part, *overrides
+        if key not in self._parts:
+            try:
+                self._parts[key] = self._made(part, overrides)
+            except Exception as error:
+                self._parts[key] = error
+        if isinstance(self._parts[key], Exception):
+            raise LookupError(f"{part} cannot be made by itself") from self._parts[key]
+        return self._parts[key]
+
+    def _made(self, part: str, overrides: tuple[str, ...]) -> Any:
+        if overrides not in self._composed:
+            composed = self._compose(overrides)
+            self._composed[overrides] = composed, parse_parts(composed)
+        composed, config = self._composed[overrides]
+        text = OmegaConf.to_yaml(OmegaConf.masked_copy(composed, [part]))
+        if {*re.findall(r"\$\{(\w*)", text)} - {"", part}:
+            raise LookupError(f"{part} refers to other parts")
+        return getattr(config, part)
 
     def _compose(self, overrides: Sequence[str]) -> DictConfig:
         return compose(self._config_name, [*self._searchpath, *overrides])

@@ -58,6 +58,8 @@ def needs_of(configs: Iterable[RunConfig]) -> list[Need]:
         DataError: The Hub does not answer, or does not have it.
         UnsupportedModelError: A model has no weights that jobs would load.
     """
+    from huggingface_hub import constants
+
     models: dict[ModelConfig, None] = {}
     wanted: dict[DataSet, dict[Read, None]] = {}
     for config in configs:
@@ -66,16 +68,12 @@ def needs_of(configs: Iterable[RunConfig]) -> list[Need]:
         for data, read in _data(config):
             wanted.setdefault(data, {})[read] = None
     if models or wanted:
-        _require_network()
+        if constants.HF_HUB_OFFLINE:
+            raise DataError(
+                "HF_HUB_OFFLINE is set, and nothing can be fetched without the Hub; unset it and try again."
+            )
+        require_hub("what is to be fetched", "embedded models, corpora and tasks")
     return [*map(_model, models), *(_data_set(data, list(reads)) for data, reads in wanted.items())]
-
-
-def _require_network() -> None:
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        raise DataError("HF_HUB_OFFLINE is set, and nothing can be fetched without the Hub; unset it and try again.")
-    require_hub("what is to be fetched", "embedded models, corpora and tasks")
 
 
 def _data(config: RunConfig) -> Iterator[tuple[DataSet, Read]]:
@@ -94,7 +92,7 @@ def _model(config: ModelConfig) -> Need:
     with hub_errors(f"model {config.path}"):
         tree = HfApi().list_repo_tree(config.path, revision=config.revision)
         sizes = {entry.path: entry.size for entry in tree if isinstance(entry, RepoFile)}
-    patterns = [*SETTINGS, *(["*.py"] if config.trust_remote_code else [])]
+    patterns = (*SETTINGS, "*.py") if config.trust_remote_code else SETTINGS
     names = [path for path in sizes if any(fnmatch(path, p) for p in patterns)] + weights_of(config, list(sizes))
 
     def fetch() -> None:

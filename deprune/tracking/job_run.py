@@ -15,9 +15,6 @@ CONFIG = (
 )  # fmt: skip
 """The columns of a record that become the flat configuration of a W&B run."""
 
-LONGEST_TAG = 64
-"""W&B refuses runs with longer tags."""
-
 
 def track(config: TrackingConfig, record: RunRecord, record_path: Path, results_dir: Path, sweep: str) -> None:
     """Sends a finished run to the tracker; whatever goes wrong there is only logged.
@@ -35,7 +32,7 @@ def track(config: TrackingConfig, record: RunRecord, record_path: Path, results_
         "name": run_name(record),
         "group": sweep,
         "job_type": "dense" if record.is_dense else "prune",
-        "tags": [tag[:LONGEST_TAG] for tag in dict.fromkeys(tags)],
+        "tags": [tag[:64] for tag in dict.fromkeys(tags)],  # W&B refuses longer ones
         "notes": columns["warnings"] or None,
         "config": {name: columns[name] for name in CONFIG},
     }
