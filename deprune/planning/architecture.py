@@ -61,21 +61,17 @@ def architecture_of(config: ModelConfig) -> Architecture:
     """
     if not config.on_hub:
         return _sized(config, read_facts(config), "its folder", Path(config.source))
-    if (folder := _cached(config)) is not None:
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = try_to_load_from_cache(config.path, "config.json", revision=config.revision or "main")
+    if isinstance(cached, str):
+        folder = Path(cached).parent
         here = dataclasses.replace(config, path=str(folder))
         return _sized(here, facts_of(config, read_settings(here), folder.name), "the local cache", folder)
     if sizes := {**known()["models"].get(config.path, {})}:
         facts = ModelFacts(sizes.pop("n_blocks"), sizes.pop("context"), revision="")
         return Architecture(facts=facts, source="the project's table of known models", **sizes)
     return _sized(config, read_facts(config), "the Hub", None)
-
-
-def _cached(config: ModelConfig) -> Path | None:
-    """Returns the folder of a repository in the local cache, where its configuration is there."""
-    from huggingface_hub import try_to_load_from_cache
-
-    found = try_to_load_from_cache(config.path, "config.json", revision=config.revision or "main")
-    return Path(found).parent if isinstance(found, str) else None
 
 
 def _sized(config: ModelConfig, facts: ModelFacts, source: str, folder: Path | None) -> Architecture:

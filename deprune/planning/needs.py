@@ -44,11 +44,11 @@ class Need:
         """Size of those that the local cache holds [byte]."""
         from huggingface_hub import try_to_load_from_cache
 
-        def is_here(repository: str, revision: str, path: str) -> bool:
-            found = try_to_load_from_cache(repository, path, revision=revision, repo_type=self.kind)
-            return isinstance(found, str)
-
-        return sum(size for place, size in self.files.items() if is_here(*place))
+        found = {
+            place: try_to_load_from_cache(place[0], place[2], revision=place[1], repo_type=self.kind)
+            for place in self.files
+        }
+        return sum(self.files[place] for place, path in found.items() if isinstance(path, str))
 
 
 def needs_of(configs: Iterable[RunConfig]) -> list[Need]:
