@@ -9,98 +9,75 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-import hydra
 from omegaconf import DictConfig
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from deprune.core.build import CONF_DIR, build
+from deprune.core.build import build
 from deprune.planning.jobs import jobs_of
-from deprune.run.cli import plain_errors
+from deprune.run.cli import command
 
 if TYPE_CHECKING:
-    from deprune.planning.counting import Work
     from deprune.planning.forecast import Forecast
-    from deprune.planning.hardware import Rates
-
-
-@hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="plan")
-def plan(command: DictConfig) -> None:
-    """Prints what the jobs of a command will take; exits with 1 if some cannot be."""
-    from deprune.planning.forecast import Forecaster, adapted_to_gpu
     from deprune.planning.hardware import Hardware
+    from deprune.planning.timing import ThisMachine
 
-    console = Console(soft_wrap=True, highlight=False)
+
+@command("plan")
+def main(cfg: DictConfig) -> None:
+    """Prints what the jobs of a command will take; exits with 1 if some cannot be."""
+    from deprune.planning.forecast import Forecast
+
+    console = Console(soft_wrap=True, highlight=False, markup=False)
     console.print("Composing the jobs and rehearsing their searches; thousands take a minute.")
-    jobs = jobs_of(command, "plan")
-    rates: Rates = _this_machine() if command.calibrate else build(command.hardware, Hardware, "hardware")
-    forecast = Forecaster(rates, (lambda job: job) if command.calibrate else adapted_to_gpu).add_all(jobs)
-    _print(console, forecast, rates)
+    jobs, rates = jobs_of(cfg, "plan"), _rates(cfg)
+    forecast = Forecast(rates, jobs)
+    console.print(*_about_jobs(forecast), sep="\n")
+    if forecast.work:
+        console.print(_by_search(forecast))
+        console.print(*_about_cost(forecast, rates), *forecast.notes, sep="\n")
     if forecast.faults:
         sys.exit(1)
 
 
-def main() -> None:
-    """Runs the command line; user errors end in one sentence and exit code 1."""
-    with plain_errors():
-        plan()
+def _rates(cfg: DictConfig) -> Hardware | ThisMachine:
+    from deprune.planning.hardware import Hardware
 
-
-def _this_machine() -> Rates:
-    import torch
-
-    from deprune.evaluator.memory import free_memory
-    from deprune.model.source import resolve_device
+    if not cfg.calibrate:
+        return build(cfg.hardware, Hardware, "hardware")
     from deprune.planning.timing import ThisMachine
 
-    return ThisMachine(free_memory(torch.device(resolve_device("auto"))))
-
-
-def _print(console: Console, forecast: Forecast, rates: Rates) -> None:
-    for line in _about_jobs(forecast):
-        console.print(line, markup=False)
-    if not forecast.jobs:
-        return
-    console.print(_by_search(forecast))
-    for line in (*_about_cost(forecast, rates), *forecast.notes):
-        console.print(line, markup=False)
+    return ThisMachine()
 
 
 def _about_jobs(forecast: Forecast) -> Iterable[str]:
-    n_faulty, n_to_run = sum(map(len, forecast.faults.values())), sum(forecast.jobs.values())
+    n_faulty, n_to_run = sum(map(len, forecast.faults.values())), sum(work.jobs for work in forecast.work.values())
     repeated = f", {forecast.n_repeated} the same as others" if forecast.n_repeated else ""
     done = f"{forecast.n_done} done already{repeated}"
     yield f"Jobs: {forecast.n_jobs}; {done}, {n_faulty} that cannot be, {n_to_run} to run."
     for reason, jobs in forecast.faults.items():
         yield "\n    ".join([f"Error in {len(jobs)} of {forecast.n_jobs} jobs: {reason}", *jobs])
     for name, of in forecast.models.items():
-        yield (
-            f"{name}: {of.facts.n_blocks} blocks of width {of.width}, {of.parameters / 1e6:,.0f} million parameters "
-            f"(from {of.source})."
-        )
-    if forecast.undated:
-        names = ", ".join(sorted(forecast.undated))
-        yield f"The newest commit of {names} is not known here, so none of its jobs can count as done."
+        size = f"{of.facts.n_blocks} blocks of width {of.width}, {of.parameters / 1e6:,.0f} million parameters"
+        yield f"{name}: {size} (from {of.source})."
+    if undated := sorted(name for name, of in forecast.models.items() if not of.facts.revision):
+        yield f"The newest commit of {', '.join(undated)} is not known here, so none of its jobs can count as done."
 
 
 def _by_search(forecast: Forecast) -> Table:
+    from deprune.planning.counting import Work
+
     table = Table("search", box=box.SIMPLE_HEAD, padding=0)
     for heading in ("jobs", "evaluations", "remembered", "block calls", "without sharing", "time"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for search, work in forecast.work.items():
-        table.add_row(search, *_cells(forecast.jobs[search], work), duration(forecast.searching[search]))
-    n_jobs, seconds = sum(forecast.jobs.values()), forecast.seconds["searching"]
-    table.add_row("all", *_cells(n_jobs, forecast.total_work), duration(seconds))
+    for search, of in {**forecast.work, "all": sum(forecast.work.values(), Work())}.items():
+        numbers = (of.jobs, of.computed, of.requested - of.computed, of.block_calls, of.block_calls_alone)
+        table.add_row(search, *(f"{number:,}" for number in numbers), duration(of.seconds))
     return table
 
 
-def _cells(n_jobs: int, work: Work) -> list[str]:
-    numbers = (n_jobs, work.computed, work.requested - work.computed, work.block_calls, work.block_calls_alone)
-    return [f"{number:,}" for number in numbers]
-
-
-def _about_cost(forecast: Forecast, rates: Rates) -> Iterable[str]:
+def _about_cost(forecast: Forecast, rates: Hardware | ThisMachine) -> Iterable[str]:
     memory, model = forecast.memory
     fits = "" if memory <= rates.memory else f", more than the {rates.memory / 1e9:.0f} GB of {rates.title}"
     yield f"Memory: {memory / 1e9:.1f} GB for {model}{fits}."

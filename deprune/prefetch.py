@@ -3,51 +3,39 @@
 python -m deprune.prefetch -m <the overrides of a sweep>
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Sequence
 
-import hydra
 from omegaconf import DictConfig
 from rich.console import Console
 
-from deprune.core.build import CONF_DIR
 from deprune.core.errors import ConfigError
 from deprune.planning.jobs import jobs_of
 from deprune.planning.needs import Need, needs_of
-from deprune.run.cli import plain_errors
+from deprune.run.cli import command
 from deprune.run.config import RunConfig
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="prefetch")
-def prefetch(command: DictConfig) -> None:
+@command("prefetch")
+def main(cfg: DictConfig) -> None:
     """Says how much the jobs of a command need, downloads it, and says what to set."""
-    console = Console(soft_wrap=True, highlight=False)
-    jobs = jobs_of(command, "prefetch")
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    jobs = jobs_of(cfg, "prefetch")
     if faults := [job.fault for job in jobs if job.fault is not None]:
         raise ConfigError(faults[0])
     configs = [job.config for job in jobs if job.config is not None]
     needs = needs_of(configs)
-    for line in _about_needs(needs):
-        console.print(line, markup=False)
+    console.print(*_about_needs(needs), sep="\n")
     for number, need in enumerate(needs, 1):
         need.fetch()
-        console.print(f"[{number}/{len(needs)}] {need.name} is here.", markup=False)
-    for line in _environment(configs):
-        console.print(line, markup=False)
-
-
-def main() -> None:
-    """Runs the command line; user errors end in one sentence and exit code 1."""
-    with plain_errors():
-        prefetch()
+        console.print(f"[{number}/{len(needs)}] {need.name} is here.")
+    console.print(*_environment(configs), sep="\n")
 
 
 def _about_needs(needs: Sequence[Need]) -> Iterable[str]:
     for need in needs:
-        yield f"{need.name}: {need.n_files} files, {size(need.size)}"
-    total, here = (sum(getattr(need, name) for need in needs) for name in ("size", "size_here"))
+        yield f"{need.name}: {len(need.files)} files, {size(need.size)}"
+    total, here = sum(need.size for need in needs), sum(need.size_here for need in needs)
     yield f"To fetch: {size(total - here)}; {size(here)} of {size(total)} are here already."
 
 

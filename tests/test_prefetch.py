@@ -1,7 +1,5 @@
 """What a sweep needs is fetched from a local Hub; then the sweep runs with the Hub stopped."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable

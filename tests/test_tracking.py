@@ -1,7 +1,5 @@
 """What W&B gets: from the real client, at a stand-in of its server, and in offline runs read back."""
 
-from __future__ import annotations
-
 import json
 import logging
 import struct

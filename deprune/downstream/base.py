@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from deprune.model.load import LoadedModel
     from deprune.model.pruned import PrunedModel
     from deprune.model.source import ModelConfig
+
+
+Read = tuple[Callable[[Any], object], Hashable]
+"""A call that reads data, which fills the local cache, as a function and its argument, to be told from others."""
 
 
 @with_config(STRICT)
@@ -134,12 +138,9 @@ class Scorer(ABC):
         """Returns its part of a run's identity, by its key in the configuration."""
         return {key: {"name": name_of(self), "version": self.version, **asdict(self)}}
 
-    def data_sets(self) -> Mapping[DataSet, Sequence[str]]:
-        """Returns the data sets on the Hub that it reads, each with the subjects that do, without reading them."""
-        return {}
-
-    def fetch(self, subject: str) -> None:  # noqa: B027 (most read nothing)
-        """Reads the data of a subject, which fills the local cache."""
+    def data_sets(self) -> Iterable[tuple[DataSet, Read]]:
+        """Yields the data sets on the Hub that it reads, each with the call that does, without reading them."""
+        return ()
 
     def texts(self, loaded: LoadedModel, memory: Memory) -> Iterator[EvaluatedText]:
         """Yields what it reads, so that calibration on the same texts is noticed."""

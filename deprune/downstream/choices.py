@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from deprune.data.hub import DataSet
 from deprune.data.items import embedded_items
 from deprune.data.known import CHARACTERS_PER_TOKEN, known
 from deprune.data.tasks import check_tasks, data_sets_of, definition_of, evaluation_items, item_hashes, load_task
-from deprune.downstream.base import Score, Scorer, Size
+from deprune.downstream.base import Read, Score, Scorer, Size
 from deprune.embedded import task_items as embedded
 from deprune.model.source import ModelConfig, load_tokenizer
 from deprune.record.schema import ACCURACY, SHARE
@@ -48,9 +48,7 @@ MOST_TEXTS = 2**15
 
 @dataclass(frozen=True, kw_only=True)
 class MultipleChoice(Scorer):
-    """Shares of items whose right choice is the likeliest.
-
-    Source: lm-eval's definitions of tasks, documents, prompts and metrics.
+    """Shares of items whose right choice is the likeliest, by lm-eval's tasks, documents, prompts and metrics.
 
     Attributes:
         tasks: lm-eval task names, zero-shot.
@@ -80,26 +78,23 @@ class MultipleChoice(Scorer):
         check_tasks(self.tasks)
         for task in self.tasks:
             built = _task(task, memory)
-            scored_by = [metric["metric"] for metric in built.dump_config().get("metric_list", ())]
-            if built.OUTPUT_TYPE != "multiple_choice" or not {*METRICS} & {*scored_by}:
+            metrics = [metric["metric"] for metric in built.dump_config().get("metric_list", ())]
+            if built.OUTPUT_TYPE != "multiple_choice" or not {*METRICS} & {*metrics}:
+                scored_by = ", ".join(map(str, metrics)) or "nothing"
                 raise ConfigError(
                     f"The task '{task}' has no choices whose accuracy could be taken (it is a {built.OUTPUT_TYPE} task "
-                    f"scored by {', '.join(map(str, scored_by)) or 'nothing'}); take it out of eval.tasks."
+                    f"scored by {scored_by}); take it out of eval.tasks."
                 )
 
     def size(self, config: ModelConfig, context: int | None, memory: Memory) -> Size:
         """Returns the requests of the tasks: counted of embedded ones, known of the usual ones."""
-        numbers = {task: memory.keeping(MOST_TASKS, _requests, task, self.limit, config, memory) for task in self.tasks}
+        args = self.limit, config, memory
+        numbers = {task: memory.keeping(MOST_TASKS, _requests, task, *args) for task in self.tasks}
         found = [number for number in numbers.values() if number is not None]
-        n_items, n_requests, n_tokens = (sum(column) for column in zip(*found, strict=True)) if found else (0, 0, 0)
-        return Size(
-            n_items=n_items,
-            n_sequences=n_requests,
-            n_tokens=n_tokens,
-            n_at_once=self.batch_size * max((tokens // max(requests, 1) for _, requests, tokens in found), default=0),
-            seconds=n_requests * REQUEST_SECONDS,
-            unknown=tuple(task for task, number in numbers.items() if number is None),
-        )
+        n_items, n_requests, n_tokens = (sum(column) for column in zip((0, 0, 0), *found, strict=True))
+        longest = max((tokens // max(requests, 1) for _, requests, tokens in found), default=0)
+        unknown = tuple(task for task, number in numbers.items() if number is None)
+        return Size(n_items, n_requests, n_tokens, self.batch_size * longest, n_requests * REQUEST_SECONDS, unknown)
 
     def shortened(self, n_items: int) -> MultipleChoice:
         """Returns the scorer with a limit."""
@@ -108,19 +103,12 @@ class MultipleChoice(Scorer):
     def definition(self, subject: str, loaded: LoadedModel, memory: Memory) -> Any:
         """Returns the task's own definition, its items, and the size of batches."""
         built = _task(subject, memory)
-        return [definition_of(built), memory.keeping(MOST_TASKS, _item_set, built, self.limit), self.batch_size]
+        items = memory.keeping(MOST_TASKS, item_hashes, built, self.limit)
+        return [definition_of(built), digest_of(items), self.batch_size]
 
-    def data_sets(self) -> Mapping[DataSet, Sequence[str]]:
-        """Returns the data sets of the tasks."""
-        found: dict[DataSet, list[str]] = {}
-        for task in self.tasks:
-            for data in data_sets_of(task):
-                found.setdefault(data, []).append(task)
-        return found
-
-    def fetch(self, subject: str) -> None:
-        """Builds the task."""
-        load_task(subject)
+    def data_sets(self) -> Iterator[tuple[DataSet, Read]]:
+        """Yields the data sets of the tasks."""
+        yield from ((data, (load_task, task)) for task in self.tasks for data in data_sets_of(task))
 
     def texts(self, loaded: LoadedModel, memory: Memory) -> Iterator[EvaluatedText]:
         """Yields the items of every task with their right answers."""
@@ -144,24 +132,17 @@ class MultipleChoice(Scorer):
         assert results is not None
         values, samples = results["results"][task], results["samples"][task]
         chance = fmean(1 / len(item.choices) for item in self._items(task, memory))
+        item_set, version = digest_of([sample["doc_hash"] for sample in samples]), str(results["versions"].get(task))
         return [
             Score(
-                task=task,
-                metric=metric,
-                response=response,
-                value=float(values[f"{metric},none"]),
-                stderr=float(values[f"{metric}_stderr,none"]),
-                unit=SHARE,
-                higher_is_better=True,
-                chance=chance,
-                n_items=len(samples),
-                item_set=digest_of([sample["doc_hash"] for sample in samples]),
-                version=str(results["versions"].get(task)),
+                task=task, metric=metric, response=response, value=float(values[f"{metric},none"]),
+                stderr=float(values[f"{metric}_stderr,none"]), unit=SHARE, higher_is_better=True, chance=chance,
+                n_items=len(samples), item_set=item_set, version=version,
                 items=tuple(float(sample[metric]) for sample in samples),
             )
             for metric, response in METRICS.items()
             if f"{metric},none" in values
-        ]
+        ]  # fmt: skip
 
     def _items(self, task: str, memory: Memory) -> list[Item]:
         return memory.keeping(MOST_TASKS, evaluation_items, _task(task, memory), self.limit)
@@ -185,10 +166,6 @@ def _requests(task: str, limit: int | None, config: ModelConfig, memory: Memory)
 
 def _task(task: str, memory: Memory) -> Any:
     return memory.keeping(MOST_TASKS, load_task, task)
-
-
-def _item_set(built: Any, limit: int | None) -> str:
-    return digest_of(item_hashes(built, limit))
 
 
 def _harness_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_size: int) -> Any:

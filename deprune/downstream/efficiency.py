@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,7 +15,6 @@ from deprune.data.heldout import window_length
 from deprune.downstream.base import Score, Scorer, Size
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel
 
     from deprune.model.blocks import BlockStack
@@ -23,11 +24,10 @@ if TYPE_CHECKING:
 SUBJECT = "model"
 """Stands where other scorers name a task."""
 
-N_PREFILL = 512
-"""Number of tokens of the prompt on which speed is measured, where the context allows it."""
+ROW = partial(Score, task=SUBJECT, response=None, stderr=None)
 
-N_DECODED = 16
-"""Number of tokens that are generated, one by one."""
+N_PREFILL, N_DECODED = 512, 16
+"""Number of tokens of the prompt on which speed is measured, where the context allows it, and of those generated."""
 
 N_REPEATS = 5
 """Number of interleaved runs, of which the median counts."""
@@ -59,80 +59,53 @@ class Efficiency(Scorer):
 
     def score(self, subject: str, models: Sequence[PrunedModel], memory: Memory) -> list[list[Score]]:
         """Returns counts, then speeds."""
-        rows = [_counts(pruned) for pruned in models]
         speeds = _speeds(models) if self.speed else [[]] * len(models)
-        return [counted + timed for counted, timed in zip(rows, speeds, strict=True)]
+        return [_counts(pruned) + timed for pruned, timed in zip(models, speeds, strict=True)]
 
 
 def _counts(pruned: PrunedModel) -> list[Score]:
     loaded, kept = pruned.loaded, pruned.subset.kept
-    costs = loaded.memory.once(costs_by_block, loaded.stack, window_length(loaded.facts.context))
-    parameters = costs.parameters_outside + sum(costs.parameters[b] for b in kept)
-    flops = costs.flops_outside + sum(costs.flops[b] for b in kept)
+    *blocks, outside = loaded.memory.once(costs_by_block, loaded.stack, window_length(loaded.facts.context))
+    parameters, flops = (sum(column) for column in zip(outside, *(blocks[block] for block in kept), strict=True))
     counts = (("parameters", parameters, "parameters"), ("flops_per_token", flops, "FLOP/token"))
-    return [_row(name, float(value), unit, higher_is_better=False) for name, value, unit in counts]
+    return [ROW(metric=name, value=float(n), unit=unit, higher_is_better=False) for name, n, unit in counts]
 
 
-def _row(metric: str, value: float, unit: str, *, higher_is_better: bool) -> Score:
-    return Score(
-        task=SUBJECT, metric=metric, response=None, value=value, stderr=None, unit=unit,
-        higher_is_better=higher_is_better,
-    )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class BlockCosts:
-    """What the blocks of a model cost, and what is outside of them; FLOPs are per token."""
-
-    parameters: tuple[int, ...]
-    flops: tuple[float, ...]
-    parameters_outside: int
-    flops_outside: float
-
-
-def costs_by_block(stack: BlockStack, n_tokens: int) -> BlockCosts:
-    """Returns what each block of a model costs, counted, not measured.
+def costs_by_block(stack: BlockStack, n_tokens: int) -> list[tuple[int, float]]:
+    """Returns the parameters and the operations per token of each block, and last what is outside of them.
 
     Args:
         stack: The model.
-        n_tokens: Length of the sequence on which operations are counted [tokens].
+        n_tokens: Length of the sequence on which operations are counted, not measured [tokens].
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    ids_BT = torch.zeros(1, n_tokens, dtype=torch.long, device=stack.model.device)
     with FlopCounterMode(display=False) as counter:
-        inputs = stack.embed(ids_BT)
-    hidden_BTD, per_block = inputs.hidden_BTD, []
-    outside = counter.get_total_flops()
-    for block in range(stack.n_blocks):
-        with FlopCounterMode(display=False) as counter:
+        inputs = stack.embed(torch.zeros(1, n_tokens, dtype=torch.long, device=stack.model.device))
+        hidden_BTD, totals = inputs.hidden_BTD, [counter.get_total_flops()]
+        for block in range(stack.n_blocks):
             hidden_BTD = stack.run_block(block, hidden_BTD, inputs)
-        per_block.append(counter.get_total_flops() / n_tokens)
-    with FlopCounterMode(display=False) as counter:
+            totals.append(counter.get_total_flops())
         stack.logits(hidden_BTD)
-    outside += counter.get_total_flops()
-    parameters = tuple(sum(p.numel() for p in block.parameters()) for block in stack.blocks)
-    return BlockCosts(parameters, tuple(per_block), stack.model.num_parameters() - sum(parameters), outside / n_tokens)
+    flops = [after - before for before, after in itertools.pairwise(totals)]
+    parameters = [sum(p.numel() for p in block.parameters()) for block in stack.blocks]
+    flops.append(counter.get_total_flops() - sum(flops))
+    parameters.append(stack.model.num_parameters() - sum(parameters))
+    return [(n, of / n_tokens) for n, of in zip(parameters, flops, strict=True)]
 
 
 def _speeds(models: Sequence[PrunedModel]) -> list[list[Score]]:
     """Returns tokens per second of prefill and decoding: medians of interleaved runs."""
     runs: list[list[tuple[float, float]]] = [[] for _ in models]
-    for repeat in range(N_REPEATS + 1):
+    for _ in range(1 + N_REPEATS):  # the first run warms up
         for taken, pruned in zip(runs, models, strict=True):
             with pruned.module() as model:
-                speeds = _tokens_per_second(model, pruned.loaded.facts.context)
-            if repeat:  # the first run warms up
-                taken.append(speeds)
+                taken.append(_tokens_per_second(model, pruned.loaded.facts.context))
     names = ("prefill_tokens_per_second", "decode_tokens_per_second")
-    return [
-        [
-            _row(name, round(median(values), 1), "token/s", higher_is_better=True)
-            for name, values in zip(names, zip(*taken, strict=True), strict=True)
-        ]
-        for taken in runs
-    ]
+    medians = [[round(median(speeds), 1) for speeds in zip(*taken[1:], strict=True)] for taken in runs]
+    row = partial(ROW, unit="token/s", higher_is_better=True)
+    return [[row(metric=name, value=v) for name, v in zip(names, values, strict=True)] for values in medians]
 
 
 def _tokens_per_second(model: PreTrainedModel, context: int | None) -> tuple[float, float]:
@@ -141,22 +114,16 @@ def _tokens_per_second(model: PreTrainedModel, context: int | None) -> tuple[flo
     n_prefill = min(N_PREFILL, (context or N_PREFILL) - N_DECODED)
     ids_BT = torch.ones(1, n_prefill, dtype=torch.long, device=model.device)
 
-    def decode() -> None:
-        state, token_B1 = output, ids_BT[:, -1:]
-        for _ in range(N_DECODED):
-            state = model(token_B1, past_key_values=state.past_key_values, use_cache=True)
+    def seconds() -> float:
+        if model.device.type == "cuda":
+            torch.cuda.synchronize(model.device)
+        return time.perf_counter()
 
     with torch.inference_mode():
-        output, prefill_seconds = _timed(lambda: model(ids_BT, use_cache=True), model.device)
-        _, decode_seconds = _timed(decode, model.device)
-    return n_prefill / prefill_seconds, N_DECODED / decode_seconds
-
-
-def _timed(work: Callable[[], Any], device: torch.device) -> tuple[Any, float]:
-    import torch
-
-    started = time.perf_counter()
-    result = work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return result, time.perf_counter() - started
+        started = seconds()
+        state, token_B1 = model(ids_BT, use_cache=True), ids_BT[:, -1:]
+        prefilled = seconds()
+        for _ in range(N_DECODED):
+            state = model(token_B1, past_key_values=state.past_key_values, use_cache=True)
+        decoded = seconds()
+    return n_prefill / (prefilled - started), N_DECODED / (decoded - prefilled)

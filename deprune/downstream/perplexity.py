@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,8 @@ from deprune.core.memory import Memory
 from deprune.data.heldout import HUB_CORPORA, check_corpora, fetch_corpus, heldout_windows, window_length
 from deprune.data.hub import DataSet
 from deprune.data.known import CHARACTERS_PER_TOKEN, known
-from deprune.downstream.base import Score, Scorer, Size
-from deprune.evaluator.base import EvaluatorConfig
+from deprune.downstream.base import Read, Score, Scorer, Size
+from deprune.evaluator.base import Evaluation, EvaluatorConfig
 from deprune.model.source import ModelConfig, load_tokenizer
 from deprune.objective.nll import NegativeLogLikelihood
 from deprune.record.evaluations import EvaluationStore
@@ -34,9 +34,7 @@ MOST_CORPORA = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Perplexity(Scorer):
-    """Mean negative log-likelihood of a token of each held-out corpus.
-
-    Source: the protocol of `deprune.data.heldout`.
+    """Mean negative log-likelihood of a token of each held-out corpus, by the protocol of `deprune.data.heldout`.
 
     Attributes:
         corpora: Names of held-out corpora.
@@ -55,22 +53,15 @@ class Perplexity(Scorer):
         return {"corpora": sorted(self.corpora), "windows": self.windows}
 
     def check(self, memory: Memory) -> None:
-        """Refuses corpora that there are not.
-
-        Raises:
-            ConfigError: There is no such corpus.
-        """
+        """Refuses corpora that there are not, with a ConfigError."""
         check_corpora(self.corpora)
 
     def size(self, config: ModelConfig, context: int | None, memory: Memory) -> Size:
         """Returns the windows: counted of embedded corpora, known of the others."""
         self.check(memory)
-        length = window_length(context)
-        numbers = [
-            memory.keeping(MOST_CORPORA, _n_windows, name, length, self.windows, config, memory)
-            for name in self.corpora
-        ]
-        return Size(n_items=sum(numbers), n_sequences=sum(numbers), n_tokens=sum(numbers) * length)
+        args = (length := window_length(context)), self.windows, config, memory
+        n_windows = sum(memory.keeping(MOST_CORPORA, _n_windows, name, *args) for name in self.corpora)
+        return Size(n_items=n_windows, n_sequences=n_windows, n_tokens=n_windows * length)
 
     def shortened(self, n_items: int) -> Perplexity:
         """Returns the scorer with few windows."""
@@ -80,22 +71,17 @@ class Perplexity(Scorer):
         """Returns the loss and the windows, with the number of them that go through the model at once."""
         return [NegativeLogLikelihood().identity(), _evaluator(loaded, self._windows(subject, loaded)).name_samples()]
 
-    def data_sets(self) -> Mapping[DataSet, Sequence[str]]:
-        """Returns the data sets of the corpora of the Hub."""
-        return {HUB_CORPORA[name].data: [name] for name in self.corpora if name in HUB_CORPORA}
-
-    def fetch(self, subject: str) -> None:
-        """Reads the corpus."""
-        fetch_corpus(subject)
+    def data_sets(self) -> Iterator[tuple[DataSet, Read]]:
+        """Yields the data sets of the corpora of the Hub."""
+        yield from ((HUB_CORPORA[name].data, (fetch_corpus, name)) for name in self.corpora if name in HUB_CORPORA)
 
     def texts(self, loaded: LoadedModel, memory: Memory) -> Iterator[EvaluatedText]:
         """Yields the windows of every corpus."""
         from deprune.data.overlap import EvaluatedText
 
         for corpus in self.corpora:
-            yield loaded.memory.keeping(
-                MOST_CORPORA, EvaluatedText.of_windows, corpus, self._windows(corpus, loaded).ids_RT
-            )
+            ids_RT = self._windows(corpus, loaded).ids_RT
+            yield loaded.memory.keeping(MOST_CORPORA, EvaluatedText.of_windows, corpus, ids_RT)
 
     def score(self, subject: str, models: Sequence[PrunedModel], memory: Memory) -> list[list[Score]]:
         """Evaluates all models that have the same weights at once.
@@ -107,29 +93,25 @@ class Perplexity(Scorer):
         for loaded in dict.fromkeys(pruned.loaded for pruned in models):
             alike = [pruned for pruned in models if pruned.loaded is loaded]
             windows = self._windows(subject, loaded)
-            evaluator = _evaluator(loaded, windows)
-            for pruned, evaluation in zip(alike, evaluator.evaluate([p.subset for p in alike]), strict=True):
-                if not math.isfinite(evaluation.loss):
-                    raise DepruneError(f"The perplexity on {subject} is not finite; use dtype=float32 or bfloat16.")
-                losses = tuple(s / c for s, c in zip(evaluation.sums, evaluation.counts, strict=True))
-                score = Score(
-                    task=subject,
-                    metric="log_perplexity",
-                    response=LOG_PERPLEXITY,
-                    value=evaluation.loss,
-                    stderr=evaluation.stderr or 0.0,
-                    unit=NATS_PER_TOKEN,
-                    higher_is_better=False,
-                    n_items=len(losses),
-                    item_set=windows.token_hash,
-                    items=losses,
-                )
-                found[pruned] = [score]
+            evaluations = _evaluator(loaded, windows).evaluate([pruned.subset for pruned in alike])
+            rows = [[_row(subject, evaluation, windows.token_hash)] for evaluation in evaluations]
+            found |= zip(alike, rows, strict=True)
         return [found[pruned] for pruned in models]
 
     def _windows(self, corpus: str, loaded: LoadedModel) -> CalibrationSet:
         length = window_length(loaded.facts.context)
         return loaded.memory.keeping(MOST_CORPORA, _windows, corpus, length, self.windows, loaded.tokenizer)
+
+
+def _row(corpus: str, evaluation: Evaluation, item_set: str) -> Score:
+    if not math.isfinite(evaluation.loss):
+        raise DepruneError(f"The perplexity on {corpus} is not finite; use dtype=float32 or bfloat16.")
+    losses = tuple(s / c for s, c in zip(evaluation.sums, evaluation.counts, strict=True))
+    return Score(
+        task=corpus, metric="log_perplexity", response=LOG_PERPLEXITY, value=evaluation.loss,
+        stderr=evaluation.stderr or 0.0, unit=NATS_PER_TOKEN, higher_is_better=False, n_items=len(losses),
+        item_set=item_set, items=losses,
+    )  # fmt: skip
 
 
 def _n_windows(corpus: str, length: int, most: int | None, config: ModelConfig, memory: Memory) -> int:

@@ -88,8 +88,7 @@ def _complete(rows: Sequence[Score], scorer: Scorer, subject: str) -> Sequence[S
     return rows
 
 
-def _as_json(score: Score) -> dict[str, Any]:
-    """Returns a row, with whole numbers among the items short."""
+def _as_json(score: Score) -> dict[str, Any]:  # with whole numbers among the items short
     return asdict(score) | {"items": [int(item) if item.is_integer() else item for item in score.items]}
 
 

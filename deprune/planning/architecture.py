@@ -1,7 +1,5 @@
 """What of a model decides its cost, without its weights, and without a network where that can be."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math
@@ -46,8 +44,7 @@ class Architecture:
 
     def block_flops(self, n_tokens: int) -> float:
         """Returns the operations of a block on one causal sequence [FLOP]."""
-        per_token = 2 * self.active_share * self.block_parameters + 2 * n_tokens * self.attention_width
-        return n_tokens * per_token
+        return n_tokens * (2 * self.active_share * self.block_parameters + 2 * n_tokens * self.attention_width)
 
     def head_flops(self, n_tokens: int) -> float:
         """Returns the operations of the head on some tokens [FLOP]."""
@@ -64,27 +61,26 @@ def architecture_of(config: ModelConfig) -> Architecture:
     """
     if not config.on_hub:
         return _sized(config, read_facts(config), "its folder", Path(config.source))
-    if (folder := _cached(config)) is not None:
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = try_to_load_from_cache(config.path, "config.json", revision=config.revision or "main")
+    if isinstance(cached, str):
+        folder = Path(cached).parent
         here = dataclasses.replace(config, path=str(folder))
         return _sized(here, facts_of(config, read_settings(here), folder.name), "the local cache", folder)
-    if (sizes := known()["models"].get(config.path)) is not None:
-        facts = ModelFacts(sizes["n_blocks"], sizes["context"], revision="")
-        rest = {name: value for name, value in sizes.items() if name not in ("n_blocks", "context")}
-        return Architecture(facts=facts, source="the project's table of known models", **rest)
+    if sizes := {**known()["models"].get(config.path, {})}:
+        facts = ModelFacts(sizes.pop("n_blocks"), sizes.pop("context"), revision="")
+        return Architecture(facts=facts, source="the project's table of known models", **sizes)
     return _sized(config, read_facts(config), "the Hub", None)
 
 
-def _cached(config: ModelConfig) -> Path | None:
-    """Returns the folder of a repository in the local cache, where its configuration is there."""
-    from huggingface_hub import try_to_load_from_cache
-
-    found = try_to_load_from_cache(config.path, "config.json", revision=config.revision or "main")
-    return Path(found).parent if isinstance(found, str) else None
-
-
 def _sized(config: ModelConfig, facts: ModelFacts, source: str, folder: Path | None) -> Architecture:
-    text = _text_settings(config)
-    shapes = (folder and stored_shapes(folder, tied=text.tie_word_embeddings)) or {}
+    text: Any
+    if config.path.startswith(EMBEDDED_PREFIX):  # whose configurations are plain, and need no library
+        text = SimpleNamespace(**json.loads((Path(config.source) / "config.json").read_text(encoding="utf-8")))
+    else:
+        text = read_settings(config).get_text_config(decoder=True)
+    shapes = _stored_shapes(folder, text.tie_word_embeddings) if folder else {}
     blocks = _block_sizes(shapes, facts.n_blocks)
     if not blocks:
         shapes = _shapes_of_code(config)
@@ -95,44 +91,28 @@ def _sized(config: ModelConfig, facts: ModelFacts, source: str, folder: Path | N
     idle = 1 - n_active / n_experts if n_active and n_experts else 0.0
     head_width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     return Architecture(
-        facts=facts,
-        source=source,
-        width=text.hidden_size,
-        attention_width=text.num_attention_heads * head_width,
-        vocabulary=text.vocab_size,
-        block_parameters=every / facts.n_blocks,
-        active_share=1 - experts / every * idle,
+        facts=facts, source=source, width=text.hidden_size, attention_width=text.num_attention_heads * head_width,
+        vocabulary=text.vocab_size, block_parameters=every / facts.n_blocks, active_share=1 - experts / every * idle,
         parameters=sum(map(math.prod, shapes.values())),
-    )
+    )  # fmt: skip
 
 
-def _text_settings(config: ModelConfig) -> Any:
-    """Returns the settings of a model's decoder; those of embedded models are plain, and need no library."""
-    if config.path.startswith(EMBEDDED_PREFIX):
-        return SimpleNamespace(**json.loads((Path(config.source) / "config.json").read_text(encoding="utf-8")))
-    return read_settings(config).get_text_config(decoder=True)
-
-
-def stored_shapes(folder: Path, *, tied: bool) -> Shapes:
+def _stored_shapes(folder: Path, is_tied: bool) -> Shapes:
     """Returns the shapes in the heads of a folder's safetensors files; nothing where one of its files is missing.
 
-    What old checkpoints hold beside parameters is left out: scalars, masks of four dimensions, frequencies.
-
-    Args:
-        folder: The folder.
-        tied: Whether the head is the embedding, though both may be stored.
+    What is no parameter is left out: scalars, masks of four dimensions, frequencies, and a stored head that is tied.
     """
     index = folder / "model.safetensors.index.json"
     names = {*json.loads(index.read_text())["weight_map"].values()} if index.is_file() else {"model.safetensors"}
     if not all((folder / name).is_file() for name in names):
         return {}
-    shapes: dict[str, tuple[int, ...]] = {}
+    heads: dict[str, Any] = {}
     for name in names:
         with (folder / name).open("rb") as file:
-            head: dict[str, Any] = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        shapes |= {key: tuple(entry["shape"]) for key, entry in head.items() if key != "__metadata__"}
-    unwanted = r"inv_freq$|^lm_head\.weight$" if tied else r"inv_freq$"
-    return {key: shape for key, shape in shapes.items() if len(shape) in (1, 2, 3) and not re.search(unwanted, key)}
+            heads |= json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    unwanted = r"^__metadata__$|inv_freq$" + r"|^lm_head\.weight$" * is_tied
+    shapes = {name: tuple(head["shape"]) for name, head in heads.items() if not re.search(unwanted, name)}
+    return {name: shape for name, shape in shapes.items() if len(shape) in (1, 2, 3)}
 
 
 def _shapes_of_code(config: ModelConfig) -> Shapes:
@@ -148,10 +128,8 @@ def _shapes_of_code(config: ModelConfig) -> Shapes:
 def _block_sizes(shapes: Shapes, n_blocks: int) -> dict[str, int]:
     """Returns the numbers of parameters of everything in the one list of so many blocks; nothing if there is none."""
     lists: defaultdict[str, dict[str, int]] = defaultdict(dict)
-    indices: defaultdict[str, set[int]] = defaultdict(set)
-    for name, shape in shapes.items():
+    for name in shapes:
         if found := re.match(r"(.+?)\.(\d+)\.", name):
-            lists[found[1]][name] = math.prod(shape)
-            indices[found[1]].add(int(found[2]))
-    fitting = [parts for name, parts in lists.items() if indices[name] == {*range(n_blocks)}]
-    return fitting[0] if len(fitting) == 1 else {}
+            lists[found[1]][name] = int(found[2])
+    fitting = [parts for parts in lists.values() if {*parts.values()} == {*range(n_blocks)}]
+    return {name: math.prod(shapes[name]) for name in fitting[0]} if len(fitting) == 1 else {}

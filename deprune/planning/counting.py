@@ -1,31 +1,30 @@
 """The evaluator's work on an invented model, that counts in place of computing.
 
-A hidden state holds what each block that was not run costs on a sample, and last what pairs of them do; the head adds
-all up. So every search asks for what it would ask for on a model whose blocks interact as these do.
+The loss of a subset is what the blocks that it removes, and pairs of them, cost. So every search asks for what it would
+ask for on a model whose blocks interact as these do.
 
-Shapes: N blocks, S samples, R of them in a batch, G subsets; a sample is one token, its number.
+Shapes: N blocks, S samples, R of them in a batch, G subsets, D = N + 1; a sample is one token, its number.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from types import SimpleNamespace
-from typing import Any, ClassVar, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from deprune.core.randomness import generator
 from deprune.core.subset import BlockSubset
-from deprune.data.samples import CalibrationSet, SampleBatch
+from deprune.data.samples import CalibrationSet
 from deprune.evaluator.base import Evaluation, EvaluationCounter, EvaluatorConfig
 from deprune.evaluator.evaluator import SubsetEvaluator
 from deprune.evaluator.trie import count_prefixes
-from deprune.model.blocks import BlockInputs, Stack
-from deprune.objective.base import Objective, Score
+from deprune.model.blocks import BlockInputs
+from deprune.objective.base import Objective
 from deprune.record.evaluations import EvaluationStore
 
 INTERACTION = 0.2
@@ -44,12 +43,16 @@ class Work(EvaluationCounter):
         block_calls_alone: What `block_calls` would be if every subset were run on its own.
         block_passes: Times that a block is run on a batch.
         head_passes: Times that the head is.
+        jobs: Number of jobs.
+        seconds: Their time of evaluating and choosing.
     """
 
     calls: int = 0
     block_calls_alone: int = 0
     block_passes: int = 0
     head_passes: int = 0
+    jobs: int = 0
+    seconds: float = 0.0
 
     def __add__(self, other: Work) -> Work:
         """Returns the work of both."""
@@ -72,11 +75,6 @@ class CountingStack:
         n_samples: S; the first of many are those of few.
         model: Name of model and objective.
         draw: Name of the calibration set, however many samples it has.
-
-    Attributes:
-        samples: The samples, not drawn yet.
-        pairs_NN: Costs of pairs.
-        work: What was run, as far as the evaluator does not count it itself.
     """
 
     def __init__(self, n_blocks: int, n_samples: int, model: str, draw: str) -> None:
@@ -86,92 +84,65 @@ class CountingStack:
         self.n_blocks = n_blocks
         self.samples = PlannedSamples(torch.arange(n_samples)[:, None], draw, draw)
         self.pairs_NN = torch.from_numpy(INTERACTION * common.normal(size=(n_blocks, n_blocks)) / 2)
+        self.own_SN = torch.from_numpy(block_N + SAMPLES_DIFFER * own.normal(size=(n_samples, n_blocks)))
         self.work = Work()
-        self._own_SN = torch.from_numpy(block_N + SAMPLES_DIFFER * own.normal(size=(n_samples, n_blocks)))
 
     def embed(self, ids_BT: Tensor, **inputs: Tensor) -> BlockInputs:
-        """Returns the costs of all blocks, and a one in the place of those of pairs."""
-        own_RN = self._own_SN[ids_BT[:, 0]]
-        return BlockInputs(torch.cat([own_RN, torch.ones(len(own_RN), 1)], dim=1)[:, None], ())
+        """Returns the costs of all blocks, and a one, `(B, 1, D)`."""
+        return BlockInputs(torch.cat([self.own_SN[ids_BT], torch.ones(*ids_BT.shape, 1)], dim=-1), ())
 
     def run_block(self, index: int, hidden_BTD: Tensor, inputs: BlockInputs) -> Tensor:
         """Returns the state without the cost of the block."""
         self.work.block_passes += 1
         self.work.block_calls_alone += len(hidden_BTD)
-        hidden_BTD = hidden_BTD.clone()
-        hidden_BTD[:, :, index] = 0
-        return hidden_BTD
-
-    def logits(self, hidden_BTD: Tensor) -> Tensor:
-        """Returns the losses of the samples, `(R, 1, 1)`."""
-        self.work.head_passes += 1
-        return hidden_BTD.sum(dim=-1, keepdim=True)
-
-
-@dataclass(frozen=True, kw_only=True)
-class InventedLoss(Objective):
-    """Takes the head's word for the loss."""
-
-    unit: ClassVar[str] = "invented"
-    version: ClassVar[int] = 1
-
-    def score(self, stack: Stack, hidden_RTD: Tensor, batch: SampleBatch, dense_RTD: Tensor | None = None) -> Score:
-        """Returns the losses of samples."""
-        losses_R = stack.logits(hidden_RTD)[:, 0, 0]
-        return Score(losses_R, torch.ones_like(losses_R))
-
-
-class InventedDivergence(InventedLoss):
-    """The same for an objective that needs the dense model's state."""
-
-    needs_dense: ClassVar[bool] = True
+        return hidden_BTD.index_fill(-1, torch.tensor(index), 0)
 
 
 class CountingEvaluator(SubsetEvaluator):
     """The evaluator of an invented model: it counts the prefixes of a group of subsets in place of walking them.
 
-    Args:
-        stack: The model.
-        config: How.
-        store: Where losses are remembered.
-        needs_dense: Whether the objective needs the dense model's state.
-
     Attributes:
-        work: What evaluating takes.
+        work: What evaluating takes, also with an objective that compares with the dense model.
     """
 
     def __init__(
-        self, stack: CountingStack, config: EvaluatorConfig, store: EvaluationStore, *, needs_dense: bool = False
+        self, stack: CountingStack, objective: Objective, config: EvaluatorConfig, store: EvaluationStore
     ) -> None:
-        super().__init__([stack], stack.samples, InventedDivergence() if needs_dense else InventedLoss(), config, store)
+        stacks: list[Any] = [stack]  # without a head, which nobody asks
+        super().__init__(stacks, stack.samples, objective, config, store)
         self.counter = self.work = stack.work
-        self._pairs_NN = stack.pairs_NN
-        self._last: tuple[list[BlockSubset], int, int, Tensor] = ([], 0, 0, torch.empty(0))
+        self._stack = stack
 
     def evaluate(self, subsets: Sequence[BlockSubset], n_samples: int | None = None) -> list[Evaluation]:
         """Returns invented evaluations."""
         self.work.calls += 1
         return super().evaluate(subsets, n_samples)
 
-    def _walk(
-        self,
-        stack: Stack,
-        first: int,
-        batch: SampleBatch,
-        subsets: list[BlockSubset],
-        bar: tqdm[NoReturn] | None = None,
-    ) -> Iterator[tuple[BlockSubset, Tensor]]:
-        """Yields subsets with what is left of the costs after their last blocks, and counts what that would take."""
-        n_samples = min(self._batch_size, self.n_samples - first)
-        if self._last[0] != subsets:  # most groups go through several batches
-            left_GN = torch.tensor([[*map(float, subset.bits())] for subset in subsets], dtype=torch.float64)
-            pairs_G1 = ((left_GN @ self._pairs_NN) * left_GN).sum(dim=1, keepdim=True)
-            left_GD = torch.cat([left_GN, pairs_G1], dim=1)
-            self._last = subsets, count_prefixes(subsets), sum(len(s.kept) for s in subsets), left_GD
-        _, n_shared, n_alone, left_GD = self._last
-        self.work.block_passes += n_shared
-        self.work.block_calls += n_shared * n_samples
-        self.work.block_calls_alone += n_alone * n_samples
-        hidden_RTD = stack.embed(batch.ids_RT).hidden_BTD
-        for subset, left_D in zip(subsets, left_GD, strict=True):
-            yield subset, hidden_RTD * left_D
+    def _run(
+        self, stack: Any, first: int, subsets: list[BlockSubset], missing: dict[BlockSubset, list[int]], bar: Any
+    ) -> None:
+        """Stores the invented losses of a batch, and counts what computing them would take."""
+        last = min(first + self._batch_size, self.n_samples)
+        if self._objective.needs_dense and first not in self._dense_states:
+            self._dense_states[first] = torch.empty(0)
+            self._count([BlockSubset(stack.n_blocks)], last - first)
+        self._count(subsets, last - first)
+        self.work.head_passes += len(subsets)
+        for subset, losses in zip(subsets, self._losses(subsets, first, last), strict=True):
+            rows = [row for row in missing[subset] if first <= row < last]
+            self.work.sample_evaluations += len(rows)
+            values = [losses[row - first] for row in rows]
+            self._store.put(subset.bits(), [self._keys[row] for row in rows], values, [1.0] * len(rows))
+
+    def _count(self, subsets: list[BlockSubset], n_samples: int) -> None:
+        n_passes = count_prefixes(subsets)
+        self.work.block_passes += n_passes
+        self.work.block_calls += n_passes * n_samples
+        self.work.block_calls_alone += sum(len(subset.kept) for subset in subsets) * n_samples
+
+    def _losses(self, subsets: list[BlockSubset], first: int, last: int) -> list[list[float]]:
+        """Returns the costs of each subset on some samples."""
+        removed_GN = torch.tensor([[*map(float, subset.bits())] for subset in subsets], dtype=torch.float64)
+        pairs_G1 = ((removed_GN @ self._stack.pairs_NN) * removed_GN).sum(dim=1, keepdim=True)
+        losses_GR: list[list[float]] = (removed_GN @ self._stack.own_SN[first:last].T + pairs_G1).tolist()
+        return losses_GR

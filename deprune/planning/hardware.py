@@ -1,9 +1,6 @@
 """Seconds and bytes of the pieces of a job, computed from a device's datasheet."""
 
-from __future__ import annotations
-
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deprune.core.errors import ConfigError
 from deprune.core.subset import BlockSubset
@@ -24,11 +21,8 @@ BLOCK_SECONDS, HEAD_SECONDS = 1.5e-4, 3e-4
 READING = 1e9
 """Rate at which weights are read from a shared file system [byte/s]; assumed."""
 
-JOB_SECONDS = 0.4
-"""Time to compose, check and record a job, without tracking; rounded from the same runs."""
-
-START_SECONDS = 6.0
-"""Time to start a process and import the libraries; likewise."""
+JOB_SECONDS, START_SECONDS = 0.4, 6.0
+"""Time to compose, check and record a job, without tracking, and to start a process; rounded from the same runs."""
 
 FINE, HALF = 4, 2
 """Bytes of a float32, and of a bfloat16 or float16."""
@@ -75,46 +69,9 @@ class Planned:
         return sample_bytes(self.run.space.n_blocks, self.architecture.width, self.itemsize, self.sample.n_tokens)
 
 
-class Rates(ABC):
-    """Seconds of the pieces of a job on a device.
-
-    Attributes:
-        memory: Memory of the device [byte].
-        price: Of an hour [USD]; 0 where it is not known.
-    """
-
-    memory: float
-    price: float
-
-    @property
-    @abstractmethod
-    def title(self) -> str:
-        """The device, in words."""
-
-    @abstractmethod
-    def loading(self, job: Planned) -> float:
-        """Returns the seconds of loading the model."""
-
-    def drawing(self, job: Planned) -> float:
-        """Returns those of a calibration draw; tokenizing some hundred thousand tokens takes part of one."""
-        return 0.0
-
-    @abstractmethod
-    def passes(self, job: Planned, batch_size: int) -> tuple[float, float]:
-        """Returns those of one block, and of the head, on one batch of calibration samples."""
-
-    def choosing(self, job: Planned) -> float:
-        """Returns those of the search itself; beside a model that is worth a plan, it takes none."""
-        return 0.0
-
-    @abstractmethod
-    def scoring(self, job: Planned, subset: BlockSubset) -> float:
-        """Returns those of the downstream evaluation of one pruned model."""
-
-
 @dataclass(frozen=True, kw_only=True)
-class Hardware(Rates):
-    """The rates of a device by its datasheet.
+class Hardware:
+    """The rates of a device by its datasheet: seconds of the pieces of a job.
 
     Attributes:
         name: The device.
@@ -142,27 +99,33 @@ class Hardware(Rates):
         """The device, in words."""
         return f"one {self.name}"
 
+    def adapted(self, config: RunConfig) -> RunConfig:
+        """Returns a job as it would be on the device, a GPU, without asking whether one is here."""
+        return replace(config, device="cpu", dtype="bfloat16" if config.dtype == "auto" else config.dtype)
+
     def loading(self, job: Planned) -> float:
-        """Returns the time to read the weights."""
+        """Returns the seconds of loading the model: the time to read the weights."""
         return job.weights / READING
 
+    def drawing(self, job: Planned) -> float:
+        """Returns those of a calibration draw; tokenizing some hundred thousand tokens takes part of one."""
+        return 0.0
+
     def passes(self, job: Planned, batch_size: int) -> tuple[float, float]:
-        """Returns the larger of the times for operations and for reading the weights."""
-        of, n_tokens = job.architecture, job.sample.n_tokens
-        block = max(
-            batch_size * of.block_flops(n_tokens) / self._rate(job),
-            of.block_parameters * of.active_share * job.itemsize / self.bandwidth,
-            BLOCK_SECONDS,
-        )
-        head = max(
-            of.head_flops(batch_size * job.sample.n_scored) / self._rate(job),
-            of.vocabulary * of.width * job.itemsize / self.bandwidth,
-            HEAD_SECONDS,
-        )
+        """Returns those of one block, and of the head, on one batch: of operations, or of reading the weights."""
+        of, rate, number_rate = job.architecture, self._rate(job), self.bandwidth / job.itemsize
+        block_flops = batch_size * of.block_flops(job.sample.n_tokens)
+        block = max(block_flops / rate, of.block_parameters * of.active_share / number_rate, BLOCK_SECONDS)
+        head_flops = of.head_flops(batch_size * job.sample.n_scored)
+        head = max(head_flops / rate, of.vocabulary * of.width / number_rate, HEAD_SECONDS)
         return block, head
 
+    def choosing(self, job: Planned) -> float:
+        """Returns those of the search itself; beside a model that is worth a plan, it takes none."""
+        return 0.0
+
     def scoring(self, job: Planned, subset: BlockSubset) -> float:
-        """Returns the time of the operations, and of what scorers do beside the model."""
+        """Returns those of scoring one pruned model: of the operations, and of what scorers do beside the model."""
         of, kept, flops = job.architecture, len(subset.kept), 0.0
         for size in job.sizes.values():
             length = max(1, size.n_tokens // max(1, size.n_sequences))

@@ -1,15 +1,13 @@
 """What jobs need from the Hub: which files, how large, and how the jobs themselves would fetch them."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from typing import Any
 
 from deprune.core.errors import DataError, UnsupportedModelError
 from deprune.data.hub import DataSet, hub_errors, require_hub
+from deprune.downstream.base import Read
 from deprune.model.source import ModelConfig, load_tokenizer, read_facts
 from deprune.run.config import RunConfig
 
@@ -19,9 +17,6 @@ SETTINGS = ("*.json", "*.txt", "*.jinja", "tokenizer.model")
 Place = tuple[str, str, str]
 """Repository, commit or branch, and path of a file."""
 
-Fetch = tuple[Callable[..., object], tuple[Any, ...]]
-"""A call that reads data, as a function and its arguments, so that it can be told from others."""
-
 
 @dataclass(frozen=True)
 class Need:
@@ -29,23 +24,31 @@ class Need:
 
     Attributes:
         name: What it is, for people.
-        n_files: Number of its files.
-        size: Size of them [byte].
-        size_here: Size of those that the local cache holds [byte].
+        kind: `model` or `dataset`, as the Hub has it.
+        files: Size of each of its files [byte].
         fetch: Loads it as a job does, which fills the local cache.
     """
 
     name: str
-    n_files: int
-    size: int
-    size_here: int
+    kind: str
+    files: Mapping[Place, int]
     fetch: Callable[[], object]
 
-    @classmethod
-    def of(cls, name: str, kind: str, files: Mapping[Place, int], fetch: Callable[[], object]) -> Need:
-        """Returns the need of some files, given with their sizes, of repositories of a kind."""
-        here = sum(size for place, size in files.items() if _is_here(place, kind))
-        return cls(name, len(files), sum(files.values()), here, fetch)
+    @property
+    def size(self) -> int:
+        """Size of all files [byte]."""
+        return sum(self.files.values())
+
+    @property
+    def size_here(self) -> int:
+        """Size of those that the local cache holds [byte]."""
+        from huggingface_hub import try_to_load_from_cache
+
+        found = {
+            place: try_to_load_from_cache(place[0], place[2], revision=place[1], repo_type=self.kind)
+            for place in self.files
+        }
+        return sum(self.files[place] for place, path in found.items() if isinstance(path, str))
 
 
 def needs_of(configs: Iterable[RunConfig]) -> list[Need]:
@@ -55,34 +58,31 @@ def needs_of(configs: Iterable[RunConfig]) -> list[Need]:
         DataError: The Hub does not answer, or does not have it.
         UnsupportedModelError: A model has no weights that jobs would load.
     """
+    from huggingface_hub import constants
+
     models: dict[ModelConfig, None] = {}
-    wanted: dict[DataSet, dict[Fetch, None]] = {}
+    wanted: dict[DataSet, dict[Read, None]] = {}
     for config in configs:
         if config.model.on_hub:
             models[config.model] = None
-        for data, fetch in _data(config):
-            wanted.setdefault(data, {})[fetch] = None
+        for data, read in _data(config):
+            wanted.setdefault(data, {})[read] = None
     if models or wanted:
-        _require_network()
-    return [*map(_model, models), *(_data_set(data, list(fetches)) for data, fetches in wanted.items())]
+        if constants.HF_HUB_OFFLINE:
+            raise DataError(
+                "HF_HUB_OFFLINE is set, and nothing can be fetched without the Hub; unset it and try again."
+            )
+        require_hub("what is to be fetched", "embedded models, corpora and tasks")
+    return [*map(_model, models), *(_data_set(data, list(reads)) for data, reads in wanted.items())]
 
 
-def _require_network() -> None:
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        raise DataError("HF_HUB_OFFLINE is set, and nothing can be fetched without the Hub; unset it and try again.")
-    require_hub("what is to be fetched", "embedded models, corpora and tasks")
-
-
-def _data(config: RunConfig) -> Iterator[tuple[DataSet, Fetch]]:
+def _data(config: RunConfig) -> Iterator[tuple[DataSet, Read]]:
     """Yields each data set of a job with the call that reads it."""
     corpus = config.calib.corpus
     for data in corpus.data_sets():
-        yield data, (type(corpus).items if config.objective.needs_items else type(corpus).documents, (corpus,))
+        yield data, (type(corpus).items if config.objective.needs_items else type(corpus).documents, corpus)
     for scorer in config.eval.scorers.values():
-        for data, subjects in scorer.data_sets().items():
-            yield from ((data, (type(scorer).fetch, (scorer, subject))) for subject in subjects)
+        yield from scorer.data_sets()
 
 
 def _model(config: ModelConfig) -> Need:
@@ -92,7 +92,7 @@ def _model(config: ModelConfig) -> Need:
     with hub_errors(f"model {config.path}"):
         tree = HfApi().list_repo_tree(config.path, revision=config.revision)
         sizes = {entry.path: entry.size for entry in tree if isinstance(entry, RepoFile)}
-    patterns = [*SETTINGS, *(["*.py"] if config.trust_remote_code else [])]
+    patterns = (*SETTINGS, "*.py") if config.trust_remote_code else SETTINGS
     names = [path for path in sizes if any(fnmatch(path, p) for p in patterns)] + weights_of(config, list(sizes))
 
     def fetch() -> None:
@@ -102,7 +102,7 @@ def _model(config: ModelConfig) -> Need:
         load_tokenizer(config)
 
     files = {(config.path, config.revision or "main", name): sizes[name] for name in names}
-    return Need.of(f"model {config.path}", "model", files, fetch)
+    return Need(f"model {config.path}", "model", files, fetch)
 
 
 def weights_of(config: ModelConfig, paths: list[str]) -> list[str]:
@@ -117,32 +117,27 @@ def weights_of(config: ModelConfig, paths: list[str]) -> list[str]:
     return weights
 
 
-def _data_set(data: DataSet, fetches: list[Fetch]) -> Need:
-    def fetch() -> None:
-        for function, arguments in fetches:
-            function(*arguments)
-
-    name = " ".join(filter(None, ("data set", data.path, data.config, data.file)))
-    return Need.of(name, "dataset", _files(data), fetch)
-
-
-def _files(data: DataSet) -> dict[Place, int]:
-    """Returns the files that jobs download: one, or with `datasets` those of all splits."""
+def _data_set(data: DataSet, reads: list[Read]) -> Need:
+    """Returns the need of the files that jobs download: one, or with `datasets` those of all splits."""
     from huggingface_hub import HfApi
     from huggingface_hub.hf_api import RepoFile
 
     with hub_errors(f"data set {data.path}"):
-        places = {(data.path, data.revision or "main", data.file)} if data.file else {*_places(data)}
-        return {
-            place: entry.size
-            for place in sorted(places)
-            for entry in HfApi().get_paths_info(place[0], [place[2]], repo_type="dataset", revision=place[1])
+        files = {
+            (repository, revision, path): entry.size
+            for repository, revision, path in sorted({*_places(data)})
+            for entry in HfApi().get_paths_info(repository, [path], repo_type="dataset", revision=revision)
             if isinstance(entry, RepoFile)
         }
+    name = " ".join(filter(None, ("data set", data.path, data.config, data.file)))
+    return Need(name, "dataset", files, lambda: [function(argument) for function, argument in reads])
 
 
 def _places(data: DataSet) -> Iterator[Place]:
-    """Yields each file, as `datasets` finds them."""
+    """Yields each file; where none is named, as `datasets` finds them."""
+    if data.file:
+        yield data.path, data.revision or "main", data.file
+        return
     from datasets import load_dataset_builder
 
     builder = load_dataset_builder(data.path, data.config, revision=data.revision)
@@ -150,10 +145,3 @@ def _places(data: DataSet) -> Iterator[Place]:
         for url in map(str, urls):
             if match := re.fullmatch(r"hf://datasets/(.+?)@(\w+)/(.+)", url):
                 yield match[1], match[2], match[3]
-
-
-def _is_here(place: Place, kind: str) -> bool:
-    from huggingface_hub import try_to_load_from_cache
-
-    repository, revision, path = place
-    return isinstance(try_to_load_from_cache(repository, path, revision=revision, repo_type=kind), str)

@@ -1,13 +1,15 @@
 """Seconds of the pieces of a job, measured on this machine with the models themselves."""
 
-from __future__ import annotations
-
+import functools
+import itertools
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+
+import torch
 
 from deprune.core.build import name_of
 from deprune.core.randomness import generator
@@ -17,29 +19,32 @@ from deprune.data.samples import CalibrationSet
 from deprune.downstream.scoring import score_models
 from deprune.evaluator.base import EvaluatorConfig
 from deprune.evaluator.evaluator import SubsetEvaluator
+from deprune.evaluator.memory import free_memory
 from deprune.model.load import LoadedModel
 from deprune.model.pruned import PrunedModel
+from deprune.model.source import resolve_device
 from deprune.objective.shared_context import calibration_set
 from deprune.planning.counting import CountingEvaluator, CountingStack
-from deprune.planning.hardware import Planned, Rates
+from deprune.planning.hardware import Planned
 from deprune.record.evaluations import EvaluationStore
+from deprune.run.config import RunConfig
 from deprune.run.session import Session
 from deprune.search.base import Problem
 
 
-class ThisMachine(Rates):
-    """The rates of this machine, measured with the models themselves as far as they are asked for."""
+class ThisMachine:
+    """What `Hardware` says, measured here with the models themselves as far as it is asked for; without a price."""
 
-    def __init__(self, memory: float) -> None:
-        self.memory, self.price = memory, 0.0
+    title, price = "this machine", 0.0
+
+    def __init__(self) -> None:
+        self.memory = free_memory(torch.device(resolve_device("auto")))
         self._session = Session()
-        self._known: dict[tuple[object, ...], float] = {}
-        self._passes: dict[tuple[object, ...], tuple[float, float]] = {}
+        self._seconds: dict[tuple[object, ...], float] = {}
 
-    @property
-    def title(self) -> str:
-        """Says which it is."""
-        return "this machine"
+    def adapted(self, config: RunConfig) -> RunConfig:
+        """Returns a job as it is."""
+        return config
 
     def loading(self, job: Planned) -> float:
         """Returns the time that loading took."""
@@ -53,18 +58,28 @@ class ThisMachine(Rates):
 
     def passes(self, job: Planned, batch_size: int) -> tuple[float, float]:
         """Returns medians of three measurements with the real evaluator."""
-        key = (job.config.model.label, job.config.objective, job.sample, batch_size)
-        if key not in self._passes:
-            self._passes[key] = self._measure_passes(job, batch_size)
-        return self._passes[key]
+        key = job.config.model.label, job.config.objective, job.sample, batch_size
+        n = job.run.space.n_blocks
+        shallow, deep = BlockSubset(n, tuple(range(1, n))), BlockSubset(n)
+        if (*key, deep, 2) not in self._seconds:
+            loaded, how = self._loaded(job), EvaluatorConfig(batch_size=batch_size)
+            drawn = self._samples(job, 0, batch_size)
+            samples = calibration_set(drawn, loaded.stack) if isinstance(drawn, DrawnItems) else drawn
+            for subset, number in ((deep, "warms up"), *itertools.product((shallow, deep), range(3))):
+                store, objective = EvaluationStore(None), job.config.objective
+                evaluator = SubsetEvaluator(loaded.stacks[:1], samples, objective, how, store)
+                self._once(functools.partial(evaluator.evaluate, [subset]), *key, subset, number)
+        one, every = (statistics.median(self._seconds[*key, s, i] for i in range(3)) for s in (shallow, deep))
+        block = max(0.0, every - one) / (n - 1)
+        return block, max(0.0, one - block)
 
     def choosing(self, job: Planned) -> float:
         """Returns the time of a search on invented losses."""
         search, space = job.config.search, job.run.space
         if not space.budget:
             return 0.0
-        how = EvaluatorConfig(batch_size=2)
-        evaluator = CountingEvaluator(CountingStack(space.n_blocks, 2, "", ""), how, EvaluationStore(None))
+        stack, how = CountingStack(space.n_blocks, 2, "", ""), EvaluatorConfig(batch_size=2)
+        evaluator = CountingEvaluator(stack, job.config.objective, how, EvaluationStore(None))
         rng = generator(0, "search", name_of(search))
         return self._once(lambda: search.run(Problem(space, evaluator), rng), "choosing", search, space)
 
@@ -87,23 +102,6 @@ class ThisMachine(Rates):
         short, long = self._once(lambda: score(few), *named, "few"), self._once(lambda: score(more), *named, "more")
         return long if more == few else short + max(0.0, long - short) * (n_items - few) / (more - few)
 
-    def _measure_passes(self, job: Planned, batch_size: int) -> tuple[float, float]:
-        loaded = self._loaded(job)
-        drawn = self._samples(job, 0, batch_size)
-        samples = calibration_set(drawn, loaded.stack) if isinstance(drawn, DrawnItems) else drawn
-        n_blocks = loaded.stack.n_blocks
-
-        def evaluate(subset: BlockSubset) -> float:
-            config = EvaluatorConfig(batch_size=batch_size)
-            evaluator = SubsetEvaluator(loaded.stacks[:1], samples, job.config.objective, config, EvaluationStore(None))
-            return _seconds(lambda: evaluator.evaluate([subset]))
-
-        shallow, deep = BlockSubset(n_blocks, tuple(range(1, n_blocks))), BlockSubset(n_blocks)
-        evaluate(deep)
-        one, every = (statistics.median(evaluate(s) for _ in range(3)) for s in (shallow, deep))
-        block = max(0.0, every - one) / (n_blocks - 1)
-        return block, max(0.0, one - block)
-
     def _samples(self, job: Planned, seed: int, n_samples: int | None = None) -> CalibrationSet | DrawnItems:
         calib = job.config.calib
         calib = replace(calib, seed=calib.seed + seed, n_samples=n_samples or calib.n_samples)
@@ -115,12 +113,8 @@ class ThisMachine(Rates):
 
     def _once(self, work: Callable[[], object], *key: object) -> float:
         """Returns the seconds of some work, which is done when it is asked for the first time."""
-        if key not in self._known:
-            self._known[key] = _seconds(work)
-        return self._known[key]
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
+        if key not in self._seconds:
+            started = time.perf_counter()
+            work()
+            self._seconds[key] = time.perf_counter() - started
+        return self._seconds[key]

@@ -1,6 +1,5 @@
 """The W&B client, held to what is worth waiting for and to what is anybody's business."""
 
-import functools
 import logging
 import os
 import tempfile
@@ -15,11 +14,8 @@ from deprune.tracking.config import TrackingConfig
 
 log = logging.getLogger(__name__)
 
-INIT_SECONDS = 15.0
-"""How long a run waits for the server to know it."""
-
-FINISH_SECONDS = 30.0
-"""How long a run waits for its data to arrive."""
+INIT_SECONDS, FINISH_SECONDS = 15.0, 30.0
+"""How long a run waits for the server to know it, and for its data to arrive."""
 
 UNREACHABLE = "DEPRUNE_WANDB_UNREACHABLE"
 """Environment variable that tells later jobs of this process and of its children not to wait for the server again."""
@@ -50,12 +46,15 @@ def _send(config: TrackingConfig, results_dir: Path, description: dict[str, Any]
     import wandb
 
     results_dir.mkdir(parents=True, exist_ok=True)
-    start = functools.partial(
-        wandb.init, project=config.project, entity=config.entity, dir=results_dir, settings=settings(), **description
-    )
+    told = description | {
+        "project": config.project,
+        "entity": config.entity,
+        "dir": results_dir,
+        "settings": settings(),
+    }
     mode = choose_mode(config.mode or os.environ.get("WANDB_MODE"))
     try:
-        _write(start(mode=mode), fill)
+        _write(wandb.init(mode=mode, **told), fill)
     except Exception as error:
         if mode != "online":
             raise
@@ -65,7 +64,7 @@ def _send(config: TrackingConfig, results_dir: Path, description: dict[str, Any]
             "`wandb sync <results_dir>/wandb/offline-run-*`.",
             _first_line(error),
         )
-        _write(start(mode="offline"), fill)
+        _write(wandb.init(mode="offline", **told), fill)
 
 
 def _write(run: Any, fill: Callable[[Any], None]) -> None:
@@ -120,24 +119,12 @@ def settings() -> Any:
     import wandb
 
     return wandb.Settings(
-        silent=True,
-        console="off",
-        program="deprune",
-        disable_code=True,
-        disable_git=True,
-        x_disable_meta=True,
-        x_disable_machine_info=True,
-        x_disable_stats=True,
-        x_save_requirements=False,
-        init_timeout=INIT_SECONDS,
-        finish_timeout=FINISH_SECONDS,
-        finish_timeout_raises=True,
-        x_graphql_retry_max=1,
-        x_graphql_timeout_seconds=INIT_SECONDS,
-        x_file_stream_retry_max=1,
-        x_file_stream_timeout_seconds=INIT_SECONDS,
-        x_file_transfer_retry_max=1,
-    )
+        silent=True, console="off", program="deprune", disable_code=True, disable_git=True, x_disable_meta=True,
+        x_disable_machine_info=True, x_disable_stats=True, x_save_requirements=False,
+        init_timeout=INIT_SECONDS, x_graphql_timeout_seconds=INIT_SECONDS, x_file_stream_timeout_seconds=INIT_SECONDS,
+        finish_timeout=FINISH_SECONDS, finish_timeout_raises=True,
+        x_graphql_retry_max=1, x_file_stream_retry_max=1, x_file_transfer_retry_max=1,
+    )  # fmt: skip
 
 
 def choose_mode(wanted: str | None) -> Any:

@@ -15,9 +15,6 @@ CONFIG = (
 )  # fmt: skip
 """The columns of a record that become the flat configuration of a W&B run."""
 
-LONGEST_TAG = 64
-"""W&B refuses runs with longer tags."""
-
 
 def track(config: TrackingConfig, record: RunRecord, record_path: Path, results_dir: Path, sweep: str) -> None:
     """Sends a finished run to the tracker; whatever goes wrong there is only logged.
@@ -35,7 +32,7 @@ def track(config: TrackingConfig, record: RunRecord, record_path: Path, results_
         "name": run_name(record),
         "group": sweep,
         "job_type": "dense" if record.is_dense else "prune",
-        "tags": [tag[:LONGEST_TAG] for tag in dict.fromkeys(tags)],
+        "tags": [tag[:64] for tag in dict.fromkeys(tags)],  # W&B refuses longer ones
         "notes": columns["warnings"] or None,
         "config": {name: columns[name] for name in CONFIG},
     }
@@ -60,7 +57,8 @@ def _fill(record: RunRecord, record_path: Path, run: Any) -> None:
     for point in record.removal.trace:
         if point["n_removed"] == record.factors.budget:
             run.log({"evaluations": point["evaluations"], "best_loss": point["loss"]})
-    outcome = _outcome(record)
+    outcome = {"accuracy": record.scores.accuracy, "calib_value": record.removal.loss}
+    outcome |= {f"{row.task}/{row.metric}": row.value for row in record.scores.metrics}
     run.log({**outcome, "scores": _scores(record), "mask": _mask(record)})
     run.summary.update(outcome | _costs(record))  # after the history, whose summary of a metric is nested: acc.max
     artifact = wandb.Artifact(f"record-{record.run_id}", type="record")
@@ -72,11 +70,6 @@ def best_of(record: RunRecord) -> dict[str, str]:
     """Returns for each metric whether its best value is the `min` or the `max`."""
     scores = {f"{row.task}/{row.metric}": "max" if row.higher_is_better else "min" for row in record.scores.metrics}
     return {"accuracy": "max", "calib_value": "min"} | scores
-
-
-def _outcome(record: RunRecord) -> dict[str, float | None]:
-    scores = {f"{row.task}/{row.metric}": row.value for row in record.scores.metrics}
-    return {"accuracy": record.scores.accuracy, "calib_value": record.removal.loss} | scores
 
 
 def _costs(record: RunRecord) -> dict[str, Any]:

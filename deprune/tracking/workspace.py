@@ -22,6 +22,9 @@ COLUMNS = (
 )
 """Columns of the table of runs beside the panels, in W&B's own notation."""
 
+LOGARITHMIC = ("calib_samples", "calib_seq_len")
+FACTORS = ("model", "objective", "calib_dataset", *LOGARITHMIC, "calib_seed", "search", "budget")
+
 
 def save_workspace(config: TrackingConfig) -> str:
     """Saves a new view in a W&B project and returns its address.
@@ -55,71 +58,42 @@ def workspace(project: str, entity: str) -> ws.Workspace:
     """Returns the workspace; nothing is sent."""
     import wandb_workspaces.workspaces as ws
 
-    titles = {"Overview": _overview, "Factors": _factors, "Search traces": _traces, "Scores by calibration": _scores,
-              "Reports": _reports}  # fmt: skip
     return ws.Workspace(
         entity=entity,
         project=project,
         name=NAME,
-        sections=[ws.Section(name=title, panels=panels(), is_open=True) for title, panels in titles.items()],
+        sections=[ws.Section(name=title, panels=panels, is_open=True) for title, panels in _panels().items()],
         settings=ws.WorkspaceSettings(max_runs=MOST_RUNS),
         runset_settings=ws.RunsetSettings(pinned_columns=list(COLUMNS)),
     )
 
 
-def _overview() -> list[Any]:
+def _panels() -> dict[str, list[Any]]:
+    """Returns the panels of each section."""
     import wandb_workspaces.reports.v2 as wr
 
-    calibration, accuracy = wr.SummaryMetric("calib_value"), wr.SummaryMetric("accuracy")
-    return [
-        wr.ScatterPlot(title="Accuracy against calibration loss", x=calibration, y=accuracy, layout=_wide()),
-        wr.BarPlot(title="Accuracy by search", metrics=["accuracy"], groupby=wr.Config("search"), **_mean()),
-    ]
-
-
-def _factors() -> list[Any]:
-    import wandb_workspaces.reports.v2 as wr
-
-    logarithmic = ("calib_samples", "calib_seq_len")
-    names = ("model", "objective", "calib_dataset", *logarithmic, "calib_seed", "search", "budget")
-    columns = [wr.ParallelCoordinatesPlotColumn(metric=wr.Config(n), log=n in logarithmic) for n in names]
-    columns.append(wr.ParallelCoordinatesPlotColumn(metric=wr.SummaryMetric("accuracy")))
-    layout = wr.Layout(w=24, h=10)
-    return [wr.ParallelCoordinatesPlot(title="From the factors to accuracy", columns=columns, layout=layout)]
-
-
-def _traces() -> list[Any]:
-    import wandb_workspaces.reports.v2 as wr
-
-    return [
-        wr.LinePlot(
-            title="Best loss so far, mean and range over runs", x="evaluations", y=["best_loss"], log_x=True,
-            title_x="distinct subsets evaluated", title_y="best loss", groupby=wr.Config("search"),
-            groupby_aggfunc="mean", groupby_rangefunc="minmax", max_runs_to_show=MOST_RUNS, layout=_wide(),
-        )
-    ]  # fmt: skip
-
-
-def _scores() -> list[Any]:
-    import wandb_workspaces.reports.v2 as wr
-
-    titles = {"accuracy": "Accuracy", "calib_value": "Calibration loss"}
-    by = wr.Config("calib_config")
-    return [wr.BarPlot(title=f"{t} by calibration", metrics=[m], groupby=by, **_mean()) for m, t in titles.items()]
-
-
-def _reports() -> list[Any]:
-    import wandb_workspaces.reports.v2 as wr
-
-    return [wr.MediaBrowser(title="Reports", media_keys=["report"], num_columns=1, layout=wr.Layout(w=24, h=20))]
-
-
-def _wide() -> Any:
-    import wandb_workspaces.reports.v2 as wr
-
-    return wr.Layout(w=16, h=9)
-
-
-def _mean() -> dict[str, Any]:
-    """Returns what makes a bar the mean of a group, with its standard error."""
-    return {"groupby_aggfunc": "mean", "groupby_rangefunc": "stderr", "max_runs_to_show": MOST_RUNS, "orientation": "h"}
+    wide, large, largest = (wr.Layout(w=w, h=h) for w, h in ((16, 9), (24, 10), (24, 20)))
+    search, calibration = wr.Config("search"), wr.Config("calib_config")
+    loss, accuracy = wr.SummaryMetric("calib_value"), wr.SummaryMetric("accuracy")
+    # The mean of a group, with its standard error.
+    bars = {"groupby_aggfunc": "mean", "groupby_rangefunc": "stderr", "max_runs_to_show": MOST_RUNS, "orientation": "h"}
+    axes = [wr.ParallelCoordinatesPlotColumn(metric=wr.Config(n), log=n in LOGARITHMIC) for n in FACTORS]
+    axes.append(wr.ParallelCoordinatesPlotColumn(metric=accuracy))
+    traces = wr.LinePlot(
+        title="Best loss so far, mean and range over runs", x="evaluations", y=["best_loss"], log_x=True,
+        title_x="distinct subsets evaluated", title_y="best loss", groupby=search,
+        groupby_aggfunc="mean", groupby_rangefunc="minmax", max_runs_to_show=MOST_RUNS, layout=wide,
+    )  # fmt: skip
+    return {
+        "Overview": [
+            wr.ScatterPlot(title="Accuracy against calibration loss", x=loss, y=accuracy, layout=wide),
+            wr.BarPlot(title="Accuracy by search", metrics=["accuracy"], groupby=search, **bars),
+        ],
+        "Factors": [wr.ParallelCoordinatesPlot(title="From the factors to accuracy", columns=axes, layout=large)],
+        "Search traces": [traces],
+        "Scores by calibration": [
+            wr.BarPlot(title=f"{title} by calibration", metrics=[metric], groupby=calibration, **bars)
+            for metric, title in (("accuracy", "Accuracy"), ("calib_value", "Calibration loss"))
+        ],
+        "Reports": [wr.MediaBrowser(title="Reports", media_keys=["report"], num_columns=1, layout=largest)],
+    }

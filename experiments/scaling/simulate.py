@@ -21,7 +21,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from deprune.core.build import CONF_DIR, build
-from deprune.planning.forecast import Forecaster, adapted_to_gpu
+from deprune.planning.forecast import Forecast
 from deprune.planning.hardware import Hardware
 from deprune.planning.jobs import jobs_of
 
@@ -83,8 +83,9 @@ def mean_job(name: str) -> Job:
         command.hydra.overrides.task = [text for text in GRIDS[name] if "," not in text]
         jobs = jobs_of(command, "plan")
         hardware = build(command.hardware, Hardware, "hardware")
-    forecast = Forecaster(hardware, adapted_to_gpu).add_all(jobs)
-    n, work = sum(forecast.jobs.values()), forecast.work.values()
+    forecast = Forecast(hardware, jobs)
+    work = forecast.work.values()
+    n = sum(w.jobs for w in work)
     gpus = 2 ** math.ceil(math.log2(max(1.0, forecast.memory[0] / hardware.memory)))
     seconds = (forecast.seconds["searching"] + forecast.seconds["scoring pruned models"]) / n
     return Job(

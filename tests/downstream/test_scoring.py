@@ -1,7 +1,5 @@
 """A score is kept under everything that it is a function of, and a scorer owes a row for what it is asked."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from collections.abc import Callable, Sequence
