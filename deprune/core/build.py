@@ -23,14 +23,8 @@ CONF_DIR = next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf")
 def build_target(node: Any, protocol: type[T], where: str, also: Sequence[str] = ()) -> T:
     """Builds the plug-in that a node names by `_target_`.
 
-    Args:
-        node: The plug-in's part of the configuration.
-        protocol: What it must be a subclass of.
-        where: The node's key, for messages.
-        also: Further keys that are known there, for messages.
-
     Raises:
-        ConfigError: The class does not exist or is no plug-in of this kind, or a field is wrong.
+        ConfigError: The class does not exist or is not a subclass of the protocol, or a field is wrong.
     """
     target = node.get("_target_")
     try:

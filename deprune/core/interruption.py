@@ -36,8 +36,7 @@ class Interrupted(BaseException):
 def interruptible(second: signal.Handlers = signal.SIG_DFL) -> Iterator[None]:
     """Raises `Interrupted` inside at the first signal, or at the end where a library made an error of it or nothing.
 
-    Args:
-        second: What further signals do; by default they end the process at once.
+    Further signals do what `second` says; by default they end the process at once.
     """
     arrived: list[int] = []
 

@@ -106,11 +106,7 @@ class SearchSpace:
         return BlockSubset.of(self.n_blocks, (int(b) for b in drawn))
 
     def lowest(self, scores: Sequence[float]) -> tuple[int, ...]:
-        """Returns the blocks that go when those of the smallest scores do, in this order.
-
-        Args:
-            scores: One number per block, `(N,)`. Of equal ones the lower index goes first.
-        """
+        """Returns the blocks that go when those of the smallest scores, `(N,)`, do, in this order; ties to lower."""
         return tuple(sorted(self.removable, key=lambda b: (scores[b], b))[: self.budget])
 
     def remaining(self, subset: BlockSubset) -> list[int]:
@@ -133,13 +129,7 @@ class SearchSpace:
 def draw_distinct(
     draw: Callable[[], BlockSubset], n_subsets: int, unwanted: Collection[BlockSubset] = ()
 ) -> list[BlockSubset]:
-    """Draws distinct subsets until there are `n_subsets`, or 20 draws for each were made.
-
-    Args:
-        draw: Gives one subset.
-        n_subsets: The number wanted.
-        unwanted: Subsets that are drawn in vain.
-    """
+    """Draws distinct subsets, none of them unwanted, until there are `n_subsets` or 20 draws for each were made."""
     drawn: dict[BlockSubset, None] = {}
     for _ in range(20 * n_subsets):
         if len(drawn) == n_subsets:

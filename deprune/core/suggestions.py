@@ -7,13 +7,7 @@ MAX_LISTED = 24
 
 
 def unknown_name(what: str, wrong: str, names: Iterable[str]) -> str:
-    """Returns the sentence for a name that does not exist: the nearest, and all where they are few.
-
-    Args:
-        what: What kind of name it is, such as `search`.
-        wrong: The name that was given.
-        names: The names that exist.
-    """
+    """Returns the sentence for a name, such as of a `search`, that does not exist: the nearest, and all if few."""
     known = sorted(set(names))
     close = difflib.get_close_matches(wrong, known, cutoff=0.88) or difflib.get_close_matches(wrong, known)
     hint = f"; did you mean {' or '.join(close)}?" if close else "."

@@ -105,11 +105,7 @@ class SubsetEvaluator:
         return digest_of(self._keys)
 
     def evaluate(self, subsets: Sequence[BlockSubset], n_samples: int | None = None) -> list[Evaluation]:
-        """Returns the evaluations of subsets, in the same order; repeated ones cost nothing.
-
-        Args:
-            subsets: What to evaluate.
-            n_samples: On how many samples, from the first; by default all.
+        """Returns the evaluations of subsets on the first samples, by default on all; repeated ones cost nothing.
 
         Raises:
             DepruneError: The memory is too small for a single sample.

@@ -20,11 +20,6 @@ def fitting_batch_size(stack: Stack, n_tokens: int, free_bytes: int) -> int:
 
     An estimate: one hidden state per block for the branching ancestors, and some for the block at work. A
     wrong one costs an out-of-memory error, upon which the evaluator halves the batch.
-
-    Args:
-        stack: The model.
-        n_tokens: Number of tokens of a sample, over all its rows.
-        free_bytes: Free memory of the device.
     """
     width = stack.model.config.get_text_config(decoder=True).hidden_size
     fitting = int(SHARE * free_bytes / sample_bytes(stack.n_blocks, width, stack.model.dtype.itemsize, n_tokens))

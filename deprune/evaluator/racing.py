@@ -37,14 +37,9 @@ def stages(n_samples: int, first: int) -> Iterator[int]:
 def race(
     evaluate: Evaluate, subsets: Sequence[BlockSubset], n_samples: int, first: int, error: float
 ) -> list[BlockSubset]:
-    """Returns the subsets that may be the best on all samples, in the same order.
+    """Returns the subsets that may be the best on all `n_samples`, in the same order.
 
-    Args:
-        evaluate: Gives evaluations on the first n samples.
-        subsets: Who starts.
-        n_samples: Number of samples of the whole set.
-        first: Number of samples of the first stage.
-        error: Highest probability of dropping the best.
+    The first stage sees the `first` samples; the best is dropped with at most the probability `error`.
     """
     running = list(dict.fromkeys(subsets))
     n_tests = max(1, len(running) - 1) * max(1, len(list(stages(n_samples, first))))

@@ -67,10 +67,9 @@ class EvaluationStore:
         if self._folder is None:
             return
         name = digest_of(list(keys))
-        values = {"samples": name, "subset": subset, "sums": list(sums), "counts": list(counts)}
-        self._append(*([] if name in self._announced else [{"samples": name, "keys": list(keys)}]), values)
-        self._announced.add(name)
-        self._sets[name] = list(keys)
+        if name not in self._announced:
+            self._announce(name, keys)
+        self._append({"samples": name, "subset": subset, "sums": list(sums), "counts": list(counts)})
 
     def announce(self, keys: Sequence[str]) -> None:
         """Gives a set of samples its name, so that a reader who has the name finds their keys.
@@ -79,10 +78,13 @@ class EvaluationStore:
             RecordError: The store cannot be written.
         """
         name = digest_of(list(keys))
-        if name not in self._announced and name not in self._sets:
-            self._append({"samples": name, "keys": list(keys)})
-            self._announced.add(name)
-            self._sets[name] = list(keys)
+        if name not in self._sets:
+            self._announce(name, keys)
+
+    def _announce(self, name: str, keys: Sequence[str]) -> None:
+        self._append({"samples": name, "keys": list(keys)})
+        self._announced.add(name)
+        self._sets[name] = list(keys)
 
     def keys_of(self, name: str) -> list[str] | None:
         """Returns the keys of a set of samples by its name, or None where it is not known."""
@@ -119,7 +121,7 @@ class EvaluationStore:
         own = [] if self._shard is None else [Path(self._shard.name)]
         return all(path.is_file() for path in (*self._read_up_to, *own))
 
-    def _append(self, *lines: dict[str, Any]) -> None:
+    def _append(self, line: dict[str, Any]) -> None:
         if self._folder is None:
             return
         try:
@@ -127,7 +129,7 @@ class EvaluationStore:
                 self._folder.mkdir(parents=True, exist_ok=True)
                 self._shard = (self._folder / f"{uuid.uuid4().hex}.jsonl").open("ab", buffering=0)
             # Unbuffered: it outlives this process, whatever happens to it. A disk that fills up takes a part.
-            rest = memoryview(b"".join(map(_encode, lines)))
+            rest = memoryview(_encode(line))
             while rest:
                 rest = rest[self._shard.write(rest) :]
         except OSError as error:

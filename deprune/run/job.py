@@ -56,11 +56,7 @@ class Job:
     session: Session
 
     def do(self, sweep: str, watch: Stopwatch) -> None:
-        """Does the job, and leaves its record.
-
-        Args:
-            sweep: Name of the sweep that the job belongs to.
-            watch: Takes the time of each phase.
+        """Does the job as a part of a sweep, of which it needs the name, and leaves its record.
 
         Raises:
             DepruneError: The job cannot be done; the message says why. Nothing was recorded.
@@ -87,13 +83,14 @@ class Job:
             (scores,) = self._score([pruned], kept=True)
             dense_timed, timed = self._score([whole, pruned], kept=False)
         watch.current = "recording"
+        draw_id = f"{config.calib.name}/seed {config.calib.seed}/{config.model.label}"
         record = RunRecord(
             schema_version=SCHEMA_VERSION,
             run_id=run.run_id,
             status="done",
             identity=run.identity,
             factors=factors_of(config, run),
-            draw=self._draw_facts(samples),
+            draw=Draw(samples.sample_id, samples.token_hash, draw_id, samples.n_tokens),
             removal=found.removal,
             scores=scores_of(scores | timed, dense | dense_timed),
             cost=Cost(found.evaluations["requested"], found.evaluations, watch.seconds, peak_memory(run.device)),
@@ -113,11 +110,6 @@ class Job:
         tokenizer = memory.once(load_tokenizer, config.model)
         args = config.calib, self.run.seq_len, tokenizer, config.model.label, memory
         return memory.once(draw_items, *args) if config.objective.needs_items else memory.once(draw_windows, *args)
-
-    def _draw_facts(self, samples: CalibrationSet) -> Draw:
-        calib = self.config.calib
-        draw_id = f"{calib.name}/seed {calib.seed}/{self.config.model.label}"
-        return Draw(samples.sample_id, samples.token_hash, draw_id, samples.n_tokens)
 
     def _overlaps(
         self, loaded: LoadedModel, samples: CalibrationSet, drawn: CalibrationSet | DrawnItems

@@ -79,15 +79,7 @@ def peak_memory(device: str) -> int:
 
 
 def make_failure(config: RunConfig, run: ResolvedRun, error: Exception, phase: str, log: str) -> FailureRecord:
-    """Returns the record of a job that failed.
-
-    Args:
-        config: What it was told.
-        run: What that came to.
-        error: What stopped it.
-        phase: What it was doing.
-        log: Its log file, relative to the results folder.
-    """
+    """Returns the record of a job that failed in a phase, with its log file relative to the results folder."""
     return FailureRecord(
         schema_version=FAILURE_SCHEMA_VERSION,
         run_id=run.run_id,

@@ -52,14 +52,11 @@ class Session:
         return self._models.keeping(1, load_model, config, device, dtype, self.memory)
 
     def store(self, folder: Path, *, fresh: bool = False) -> EvaluationStore:
-        """Returns a store with all that is on disk by now.
+        """Returns the store of a context's folder, with all that is on disk by now.
 
         It stays open, so that a job reads what others have added and not all of it again, and so that a process
         leaves one shard and not one for each of its jobs.
-
-        Args:
-            folder: Where the shards of the context lie.
-            fresh: Believe nothing that was stored before.
+        A `fresh` one believes nothing that was stored before.
         """
         if fresh:
             return EvaluationStore(folder, fresh=True)

@@ -36,11 +36,7 @@ def start_ray(config: DictConfig) -> None:
 
 
 def missing_launcher(message: str) -> str | None:
-    """Returns the sentence for a launcher that is not installed, or None where Hydra's message is about something else.
-
-    Args:
-        message: What Hydra says of an error.
-    """
+    """Returns the sentence for a launcher that is not installed, or None where Hydra means something else."""
     found = re.search(r"Unknown plugin class : 'hydra_plugins\.hydra_(\w+)_launcher", message)
     return f"This launcher is not installed; add it with: pip install 'deprune[{found[1]}]'." if found else None
 
@@ -57,22 +53,15 @@ OmegaConf.register_new_resolver("workers", default_workers, use_cache=True, repl
 
 
 def share_of(worker: int, n_workers: int, gpus: Sequence[str]) -> Sequence[str]:
-    """Returns the GPUs of a worker: disjoint shares, or one GPU where there are more workers than GPUs.
-
-    Args:
-        worker: Its number, from 0.
-        n_workers: How many workers there are.
-        gpus: The GPUs, as CUDA names them.
-    """
+    """Returns the GPUs of a worker, counted from 0: disjoint shares, or one where there are more workers than GPUs."""
     return gpus[worker % n_workers :: n_workers] or [gpus[worker % len(gpus)]]
 
 
 @cache
 def take_share(n_workers: int) -> None:
-    """Lets this process see its share of the GPUs alone; once, and before anything has used one.
+    """Lets this process see its share of the GPUs alone, among as many workers as joblib understands by `n_workers`.
 
-    Args:
-        n_workers: How many workers there are, as joblib counts: -1 for one per core.
+    Once, and before anything has used a GPU.
     """
     import joblib
     import torch
