@@ -129,7 +129,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
 def say(*lines: str) -> None:
     """Prints lines as they are: a terminal's width and brackets in them change nothing."""
     for line in lines:
-        print(line)
+        print(line, flush=True)
 
 
 def explain(error: BaseException) -> str:
