@@ -7,36 +7,29 @@ import os
 from collections.abc import Iterable, Sequence
 
 from omegaconf import DictConfig
-from rich.console import Console
 
 from deprune.core.errors import ConfigError
 from deprune.planning.jobs import jobs_of
-from deprune.planning.needs import Need, needs_of
-from deprune.run.cli import command
+from deprune.planning.needs import needs_of
+from deprune.run.cli import command, say
 from deprune.run.config import RunConfig
 
 
 @command("prefetch")
 def main(cfg: DictConfig) -> None:
     """Says how much the jobs of a command need, downloads it, and says what to set."""
-    console = Console(soft_wrap=True, highlight=False, markup=False)
-    jobs = jobs_of(cfg, "prefetch")
+    jobs = jobs_of(cfg)
     if faults := [job.fault for job in jobs if job.fault is not None]:
         raise ConfigError(faults[0])
     configs = [job.config for job in jobs if job.config is not None]
     needs = needs_of(configs)
-    console.print(*_about_needs(needs), sep="\n")
+    say(*(f"{need.name}: {len(need.files)} files, {size(need.size)}" for need in needs))
+    total, here = sum(need.size for need in needs), sum(need.size_here for need in needs)
+    say(f"To fetch: {size(total - here)}; {size(here)} of {size(total)} are here already.")
     for number, need in enumerate(needs, 1):
         need.fetch()
-        console.print(f"[{number}/{len(needs)}] {need.name} is here.")
-    console.print(*_environment(configs), sep="\n")
-
-
-def _about_needs(needs: Sequence[Need]) -> Iterable[str]:
-    for need in needs:
-        yield f"{need.name}: {len(need.files)} files, {size(need.size)}"
-    total, here = sum(need.size for need in needs), sum(need.size_here for need in needs)
-    yield f"To fetch: {size(total - here)}; {size(here)} of {size(total)} are here already."
+        say(f"[{number}/{len(needs)}] {need.name} is here.")
+    say(*_environment(configs))
 
 
 def _environment(configs: Sequence[RunConfig]) -> Iterable[str]:

@@ -15,7 +15,6 @@ from deprune.data.known import known
 from deprune.model.source import EMBEDDED_PREFIX, ModelConfig, ModelFacts, facts_of, read_facts, read_settings
 
 Shapes = Mapping[str, tuple[int, ...]]
-"""Name of a parameter -> its shape."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +26,8 @@ class Architecture:
         source: Where the sizes come from.
         width: D, width of the hidden state.
         attention_width: Heads times width of a head.
-        vocabulary: V.
         block_parameters: Parameters of a block, the mean over blocks.
         active_share: Share of a block's parameters that each token uses; below 1 for experts.
-        parameters: Parameters of the whole model.
     """
 
     facts: ModelFacts
