@@ -78,8 +78,7 @@ def _sized(config: ModelConfig, facts: ModelFacts, source: str, folder: Path | N
     else:
         text = read_settings(config).get_text_config(decoder=True)
     shapes = _stored_shapes(folder, text.tie_word_embeddings) if folder else {}
-    blocks = _block_sizes(shapes, facts.n_blocks)
-    if not blocks:
+    if not (blocks := _block_sizes(shapes, facts.n_blocks)):
         shapes = _shapes_of_code(config)
         blocks = _block_sizes(shapes, facts.n_blocks)
     every, experts = sum(blocks.values()), sum(n for name, n in blocks.items() if ".experts." in name)
