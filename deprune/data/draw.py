@@ -102,8 +102,8 @@ def draw_items(
 
 
 def _too_few(calib: CalibConfig, n: int, what: str) -> str:
-    held = f"The corpus {calib.name} holds {n} {what} tokens"
-    return f"{held}, but calib.n_samples={calib.n_samples} were asked for; lower calib.n_samples"
+    asked = "were asked for; lower calib.n_samples"
+    return f"The corpus {calib.name} holds {n} {what} tokens, but calib.n_samples={calib.n_samples} {asked}"
 
 
 def windows_of(
