@@ -16,7 +16,7 @@ from rich.table import Table
 
 from deprune.core.build import build
 from deprune.planning.jobs import jobs_of
-from deprune.run.cli import command
+from deprune.run.cli import command, say
 
 if TYPE_CHECKING:
     from deprune.planning.forecast import Forecast
@@ -29,14 +29,13 @@ def main(cfg: DictConfig) -> None:
     """Prints what the jobs of a command will take; exits with 1 if some cannot be."""
     from deprune.planning.forecast import Forecast
 
-    console = Console(soft_wrap=True, highlight=False, markup=False)
-    console.print("Composing the jobs and rehearsing their searches; thousands take a minute.")
-    jobs, rates = jobs_of(cfg, "plan"), _rates(cfg)
-    forecast = Forecast(rates, jobs)
-    console.print(*_about_jobs(forecast), sep="\n")
+    say("Composing the jobs and rehearsing their searches; thousands take a minute.")
+    jobs = jobs_of(cfg)
+    forecast = Forecast(_rates(cfg), jobs)
+    say(*_about_jobs(forecast))
     if forecast.work:
-        console.print(_by_search(forecast))
-        console.print(*_about_cost(forecast, rates), *forecast.notes, sep="\n")
+        Console(soft_wrap=True, highlight=False, markup=False).print(_by_search(forecast))
+        say(*_about_cost(forecast), *forecast.notes)
     if forecast.faults:
         sys.exit(1)
 
@@ -77,8 +76,8 @@ def _by_search(forecast: Forecast) -> Table:
     return table
 
 
-def _about_cost(forecast: Forecast, rates: Hardware | ThisMachine) -> Iterable[str]:
-    memory, model = forecast.memory
+def _about_cost(forecast: Forecast) -> Iterable[str]:
+    rates, (memory, model) = forecast.rates, forecast.memory
     fits = "" if memory <= rates.memory else f", more than the {rates.memory / 1e9:.0f} GB of {rates.title}"
     yield f"Memory: {memory / 1e9:.1f} GB for {model}{fits}."
     yield f"Pruned and dense models to score: {forecast.n_scored:,}."

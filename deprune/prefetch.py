@@ -4,52 +4,37 @@ python -m deprune.prefetch -m <the overrides of a sweep>
 """
 
 import os
-from collections.abc import Iterable, Sequence
 
 from omegaconf import DictConfig
-from rich.console import Console
 
 from deprune.core.errors import ConfigError
 from deprune.planning.jobs import jobs_of
-from deprune.planning.needs import Need, needs_of
-from deprune.run.cli import command
-from deprune.run.config import RunConfig
+from deprune.planning.needs import needs_of
+from deprune.run.cli import command, say
 
 
 @command("prefetch")
 def main(cfg: DictConfig) -> None:
     """Says how much the jobs of a command need, downloads it, and says what to set."""
-    console = Console(soft_wrap=True, highlight=False, markup=False)
-    jobs = jobs_of(cfg, "prefetch")
+    from huggingface_hub import constants
+
+    jobs = jobs_of(cfg)
     if faults := [job.fault for job in jobs if job.fault is not None]:
         raise ConfigError(faults[0])
     configs = [job.config for job in jobs if job.config is not None]
     needs = needs_of(configs)
-    console.print(*_about_needs(needs), sep="\n")
+    say(*(f"{need.name}: {len(need.files)} files, {size(need.size)}" for need in needs))
+    total, here = sum(need.size for need in needs), sum(need.size_here for need in needs)
+    say(f"To fetch: {size(total - here)}; {size(here)} of {size(total)} are here already.")
     for number, need in enumerate(needs, 1):
         need.fetch()
-        console.print(f"[{number}/{len(needs)}] {need.name} is here.")
-    console.print(*_environment(configs), sep="\n")
-
-
-def _about_needs(needs: Sequence[Need]) -> Iterable[str]:
-    for need in needs:
-        yield f"{need.name}: {len(need.files)} files, {size(need.size)}"
-    total, here = sum(need.size for need in needs), sum(need.size_here for need in needs)
-    yield f"To fetch: {size(total - here)}; {size(here)} of {size(total)} are here already."
-
-
-def _environment(configs: Sequence[RunConfig]) -> Iterable[str]:
-    from huggingface_hub import constants
-
-    yield "Everything is here. On machines without a network that see the same folder, set"
-    yield f"    export HF_HOME={constants.HF_HOME}"
-    for variable in ("HF_HUB_CACHE", "HF_DATASETS_CACHE"):
-        if variable in os.environ:
-            yield f"    export {variable}={os.environ[variable]}"
-    yield "    export HF_HUB_OFFLINE=1"
+        say(f"[{number}/{len(needs)}] {need.name} is here.")
+    say("Everything is here. On machines without a network that see the same folder, set")
+    caches = {name: os.environ[name] for name in ("HF_HUB_CACHE", "HF_DATASETS_CACHE") if name in os.environ}
+    to_set = {"HF_HOME": constants.HF_HOME, **caches, "HF_HUB_OFFLINE": "1"}
     if any(config.tracking.backend == "wandb" for config in configs):
-        yield "    export WANDB_MODE=offline"
+        to_set["WANDB_MODE"] = "offline"
+    say(*(f"    export {name}={value}" for name, value in to_set.items()))
 
 
 def size(n_bytes: float) -> str:

@@ -78,7 +78,7 @@ def jobs_of_grid(*overrides: str) -> tuple[PlannedJob, ...]:
         experiment = [o for o in overrides if o.startswith("+experiment")]
         if experiment:
             command.hydra.sweeper = compose("plan", experiment, return_hydra_config=True).hydra.sweeper
-        return tuple(jobs_of(command, "plan"))
+        return tuple(jobs_of(command))
 
 
 SWEEPS = [d for d in documented() if d.command in ("sweep", "plan", "prefetch")]

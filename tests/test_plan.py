@@ -65,7 +65,7 @@ H100 = {
 
 def planned(*overrides: str) -> list[PlannedJob]:
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        return jobs_of(compose("plan", list(overrides), return_hydra_config=True), "plan")
+        return jobs_of(compose("plan", list(overrides), return_hydra_config=True))
 
 
 def test_known_models_have_their_published_sizes() -> None:

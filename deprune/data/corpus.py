@@ -74,11 +74,7 @@ class Corpus(ABC):
 
     @abstractmethod
     def documents(self) -> Sequence[str]:
-        """Returns all documents, always in the same order.
-
-        Raises:
-            DataError: The documents cannot be had.
-        """
+        """Returns all documents, always in the same order; raises a DataError where they cannot be had."""
 
     def identity(self) -> dict[str, Any]:
         """Returns what determines the documents, without paths of this machine; by default all fields."""
@@ -95,9 +91,7 @@ class Corpus(ABC):
     def item_size(self, seq_len: int, draw: Callable[[], Sequence[ItemTokens]]) -> SampleSize:
         """Returns the size of an item, with the filling up to the longest, as far as it is known without a network.
 
-        Args:
-            seq_len: Length of a window [tokens], than which no item is longer.
-            draw: Gives the items of a draw, where they are on this machine anyway.
+        No item is longer than a window. `draw` gives the items of a draw, where they are on this machine anyway.
         """
         return SampleSize(seq_len, 8)
 

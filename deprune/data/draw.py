@@ -33,23 +33,19 @@ N_IDENTIFYING = 1024
 def draw_windows(
     calib: CalibConfig, seq_len: int, tokenizer: PreTrainedTokenizerBase, model: str, memory: Memory | None = None
 ) -> CalibrationSet:
-    """Draws a calibration set of token windows.
+    """Draws a calibration set of windows of `seq_len` tokens; `memory` holds documents that were read before.
 
     Every model gets a draw of its own (its name enters the seed), so the draws of a sweep are independent replicates.
-
-    Args:
-        calib: The configuration.
-        seq_len: Length of a window [tokens].
-        tokenizer: Tokenizer of the model; where it starts texts with a token, so does each window.
-        model: The model's name in records.
-        memory: Holds the documents of corpora that were read before.
+    Where its tokenizer starts texts with a token, so does each window.
 
     Raises:
         DataError: The corpus holds too few tokens, or cannot be had.
     """
     rng = generator(calib.seed, "calibration", calib.name, model)
     if isinstance(calib.corpus, RandomTokens):
-        ids_RT = torch.from_numpy(_random_windows(calib.n_samples, seq_len, tokenizer, rng))
+        prefix, ordinary = start_tokens(tokenizer), np.setdiff1d(np.arange(len(tokenizer)), tokenizer.all_special_ids)
+        ids_RT = torch.from_numpy(rng.choice(ordinary, size=(calib.n_samples, seq_len)))
+        ids_RT[:, : len(prefix)] = torch.tensor(prefix)
         sample_id = digest_of([calib.name, calib.seed, model])
     else:
         documents = (memory or Memory()).once(type(calib.corpus).documents, calib.corpus)
@@ -91,16 +87,12 @@ class DrawnItems:
 def draw_items(
     calib: CalibConfig, seq_len: int, tokenizer: PreTrainedTokenizerBase, model: str, memory: Memory | None = None
 ) -> DrawnItems:
-    """Draws items; see `draw_windows` for the arguments.
-
-    Raises:
-        DataError: There are too few items that are short enough, or they cannot be had.
-    """
+    """Draws items that are short enough; arguments and errors are those of `draw_windows`."""
     items = (memory or Memory()).once(type(calib.corpus).items, calib.corpus)
     order = generator(calib.seed, "calibration", calib.name, model).permutation(len(items))
     sample_id = digest_of_bytes(items[int(i)].text.encode() for i in order[:N_IDENTIFYING])
     n = calib.n_samples
-    pairs = ((item, tokenize_item(item, tokenizer)) for item in (items[int(index)] for index in order))
+    pairs = ((items[int(i)], tokenize_item(items[int(i)], tokenizer)) for i in order)
     short = ((item, tokens) for item, tokens in pairs if tokens is not None and tokens.n_tokens <= seq_len)
     drawn = list(itertools.islice(short, max(N_IDENTIFYING, n)))
     if len(drawn) < n:
@@ -110,16 +102,8 @@ def draw_items(
 
 
 def _too_few(calib: CalibConfig, n: int, what: str) -> str:
-    held = f"The corpus {calib.name} holds {n} {what} tokens"
-    return f"{held}, but calib.n_samples={calib.n_samples} were asked for; lower calib.n_samples"
-
-
-def _random_windows(n: int, seq_len: int, tokenizer: PreTrainedTokenizerBase, rng: np.random.Generator) -> np.ndarray:
-    prefix = start_tokens(tokenizer)
-    ordinary = np.setdiff1d(np.arange(len(tokenizer)), tokenizer.all_special_ids)
-    windows = rng.choice(ordinary, size=(n, seq_len))
-    windows[:, : len(prefix)] = prefix
-    return windows
+    asked = "were asked for; lower calib.n_samples"
+    return f"The corpus {calib.name} holds {n} {what} tokens, but calib.n_samples={calib.n_samples} {asked}"
 
 
 def windows_of(

@@ -46,15 +46,10 @@ class DataSet:
 
 
 def require_hub(wanted: str, alternative: str) -> None:
-    """Makes sure that the Hub answers, before a library spends minutes on finding out.
+    """Raises a DataError where the Hub does not answer, before a library spends minutes on finding out.
 
-    Args:
-        wanted: What kind of thing is needed from the Hub, for the message; jobs that lack the
-            same kind of thing give the same message, which is then shown once.
-        alternative: Overrides that need no Hub, for the message.
-
-    Raises:
-        DataError: The Hub does not answer and offline mode was not asked for.
+    The message names what kind of thing is wanted (jobs that lack the same kind give the same message, which is then
+    shown once), and overrides that need no Hub. Nothing is asked in offline mode.
     """
     from huggingface_hub import constants
 
@@ -79,11 +74,7 @@ def _answers(endpoint: str) -> bool:
 
 @contextmanager
 def hub_errors(wanted: str) -> Iterator[None]:
-    """Turns the errors of the Hub's clients into one sentence about what was wanted.
-
-    Raises:
-        DataError: The Hub refused, does not have it, or could not be reached.
-    """
+    """Turns the errors of the Hub's clients into a DataError, one sentence about what was wanted."""
     try:
         yield
     except Exception as error:

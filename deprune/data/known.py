@@ -13,6 +13,5 @@ CHARACTERS_PER_TOKEN = 4
 @lru_cache(maxsize=1)
 def known() -> dict[str, dict[str, Any]]:
     """Returns the table: kind -> name -> facts."""
-    return cast(
-        dict[str, dict[str, Any]], OmegaConf.to_container(OmegaConf.load(Path(__file__).with_name("known.yaml")))
-    )
+    table = OmegaConf.to_container(OmegaConf.load(Path(__file__).with_name("known.yaml")))
+    return cast(dict[str, dict[str, Any]], table)

@@ -47,12 +47,9 @@ def _n_common(rows: Sequence[Sequence[int]]) -> int:
 
 
 def lay_out(items: Sequence[ItemTokens], draw: Sequence[ItemTokens], shared: bool) -> tuple[torch.Tensor, AnswerTokens]:
-    """Returns the token ids `(R, T)` of items, and what is scored of them.
+    """Returns the token ids `(R, T)` of items, the choices of each in one `shared` row or not, and what is scored.
 
-    Args:
-        items: The items.
-        draw: Those that decide on the sizes to which all are filled up, so that no loss depends on an item's company.
-        shared: Let the choices of an item share one row.
+    The items of `draw` decide on the sizes to which all are filled up, so that no loss depends on an item's company.
     """
     rows_per_item = 1 if shared else max(len(t.rests) for t in draw)
     length = max(t.n_tokens if shared else len(t.shared) + max(map(len, t.rests)) for t in draw)

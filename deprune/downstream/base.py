@@ -31,7 +31,6 @@ class Score:
     """One metric of one pruned model on one task or corpus; a row of its record, but for the dense model's value.
 
     Attributes:
-        task: The task or corpus.
         response: The response of the analysis that it is a part of, such as `accuracy`; None for none.
         value: Mean over items, or what was counted or timed.
         stderr: Its standard error over items; None where it is not sampled from items.
@@ -98,20 +97,10 @@ class Scorer(ABC):
 
     @abstractmethod
     def score(self, subject: str, models: Sequence[PrunedModel], memory: Memory) -> Sequence[Sequence[Score]]:
-        """Returns the rows of each of several pruned models of one dense model.
-
-        Args:
-            subject: One of its subjects.
-            models: The models.
-            memory: Holds what was read or built for others.
-        """
+        """Returns the rows of each of several pruned models of one dense model; `memory` serves other scorers too."""
 
     def check(self, memory: Memory) -> None:  # noqa: B027 (most have nothing to check)
-        """Makes sure that every subject will get a row, before anything is spent.
-
-        Raises:
-            DepruneError: A subject does not exist, cannot be had, or has not the metric.
-        """
+        """Raises a DepruneError where a subject does not exist, cannot be had, or has not the metric."""
 
     def definition(self, subject: str, loaded: LoadedModel, memory: Memory) -> Any:
         """Returns what the scores on a subject are a function of beside the model: definition, items, settings."""
@@ -120,13 +109,8 @@ class Scorer(ABC):
     def size(self, config: ModelConfig, context: int | None, memory: Memory) -> Size:
         """Returns what it will read, as far as it is known without a model or a network.
 
-        Args:
-            config: The dense model, for its tokenizer.
-            context: Its longest sequence [tokens], or None where it states no limit.
-            memory: Holds tokenizers.
-
-        Raises:
-            ConfigError: A subject does not exist.
+        The model tells its tokenizer, and its longest sequence, `context` [tokens], or None where it states no limit.
+        Raises a ConfigError where a subject does not exist.
         """
         return Size(unknown=tuple(self.subjects()))
 

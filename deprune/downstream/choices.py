@@ -69,12 +69,7 @@ class MultipleChoice(Scorer):
         return {"tasks": sorted(self.tasks), "limit": self.limit}
 
     def check(self, memory: Memory) -> None:
-        """Builds the tasks.
-
-        Raises:
-            ConfigError: A task does not exist, or is not scored by the accuracy of a choice.
-            DataError: Its data cannot be had.
-        """
+        """Builds the tasks; raises a ConfigError where one is not scored by the accuracy of a choice."""
         check_tasks(self.tasks)
         for task in self.tasks:
             built = _task(task, memory)

@@ -84,18 +84,13 @@ class Perplexity(Scorer):
             yield loaded.memory.keeping(MOST_CORPORA, EvaluatedText.of_windows, corpus, ids_RT)
 
     def score(self, subject: str, models: Sequence[PrunedModel], memory: Memory) -> list[list[Score]]:
-        """Evaluates all models that have the same weights at once.
-
-        Raises:
-            DepruneError: A perplexity is not finite.
-        """
+        """Evaluates all models of the same weights at once; raises a DepruneError where a perplexity is not finite."""
         found: dict[PrunedModel, list[Score]] = {}
         for loaded in dict.fromkeys(pruned.loaded for pruned in models):
             alike = [pruned for pruned in models if pruned.loaded is loaded]
             windows = self._windows(subject, loaded)
             evaluations = _evaluator(loaded, windows).evaluate([pruned.subset for pruned in alike])
-            rows = [[_row(subject, evaluation, windows.token_hash)] for evaluation in evaluations]
-            found |= zip(alike, rows, strict=True)
+            found |= {p: [_row(subject, of, windows.token_hash)] for p, of in zip(alike, evaluations, strict=True)}
         return [found[pruned] for pruned in models]
 
     def _windows(self, corpus: str, loaded: LoadedModel) -> CalibrationSet:

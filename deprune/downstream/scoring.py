@@ -26,7 +26,6 @@ from deprune.model.pruned import PrunedModel
 log = logging.getLogger(__name__)
 
 ScoresByScorer = dict[str, list[Score]]
-"""Key of a scorer -> its rows."""
 
 _STORED = TypeAdapter(dict[str, tuple[Score, ...]])
 
@@ -34,14 +33,7 @@ _STORED = TypeAdapter(dict[str, tuple[Score, ...]])
 def score_models(
     models: Sequence[PrunedModel], scorers: Mapping[str, Scorer], folder: Path, memory: Memory, *, fresh: bool = False
 ) -> list[ScoresByScorer]:
-    """Returns the scores of pruned models of one dense model, computing only what is not stored.
-
-    Args:
-        models: The models.
-        scorers: Key -> scorer.
-        folder: The folder `downstream` of the results.
-        memory: Holds what was read or built for others.
-        fresh: Compute everything anew.
+    """Returns the scores of pruned models of one dense model, computing only what `folder` lacks, or, if `fresh`, all.
 
     Raises:
         DepruneError: A scorer cannot score, or returned no row for what it was asked.

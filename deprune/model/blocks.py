@@ -98,10 +98,8 @@ class BlockStack:
                 self.model(ids_BT, use_cache=False, **inputs)
             except _StopForwardError:
                 return BlockInputs(hidden[0], calls)
-        name = type(self.model).__name__
-        raise UnsupportedModelError(
-            f"{name} ran without calling its last block, so its blocks cannot be run one by one."
-        )
+        ran = f"{type(self.model).__name__} ran without calling its last block"
+        raise UnsupportedModelError(f"{ran}, so its blocks cannot be run one by one.")
 
     @torch.inference_mode()
     def run_block(self, index: int, hidden_BTD: Tensor, inputs: BlockInputs) -> Tensor:

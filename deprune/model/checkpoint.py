@@ -83,13 +83,10 @@ def model_card(pruned: PrunedModel, record: RunRecord | None) -> str:
         ]
         for row in record.scores.metrics:
             if row.n_items:
-                numbers = " | ".join(map(_digits, (row.dense_value, row.value, row.stderr)))
+                values = (row.dense_value, row.value, row.stderr)
+                numbers = " | ".join("–" if value is None else f"{value:.4f}" for value in values)
                 lines += [f"| {row.task} | {row.metric} | {numbers} | {row.n_items} |"]
     return "\n".join(lines) + "\n"
-
-
-def _digits(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
 
 
 @torch.inference_mode()

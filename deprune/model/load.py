@@ -43,13 +43,7 @@ class LoadedModel:
 
 
 def load_model(config: ModelConfig, device: str, dtype: str, memory: Memory | None = None) -> LoadedModel:
-    """Returns a model in memory.
-
-    Args:
-        config: Which model.
-        device: `cpu`, `cuda:<n>`, or `cuda` for all GPUs that are visible.
-        dtype: Type of the weights.
-        memory: Holds facts and tokenizers that were read before.
+    """Returns a model in memory, on the device `cpu`, `cuda:<n>`, or `cuda` for all GPUs that are visible.
 
     Raises:
         DataError: The Hub does not answer or does not give the model.

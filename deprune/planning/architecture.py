@@ -15,7 +15,6 @@ from deprune.data.known import known
 from deprune.model.source import EMBEDDED_PREFIX, ModelConfig, ModelFacts, facts_of, read_facts, read_settings
 
 Shapes = Mapping[str, tuple[int, ...]]
-"""Name of a parameter -> its shape."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +26,8 @@ class Architecture:
         source: Where the sizes come from.
         width: D, width of the hidden state.
         attention_width: Heads times width of a head.
-        vocabulary: V.
         block_parameters: Parameters of a block, the mean over blocks.
         active_share: Share of a block's parameters that each token uses; below 1 for experts.
-        parameters: Parameters of the whole model.
     """
 
     facts: ModelFacts
@@ -81,8 +78,7 @@ def _sized(config: ModelConfig, facts: ModelFacts, source: str, folder: Path | N
     else:
         text = read_settings(config).get_text_config(decoder=True)
     shapes = _stored_shapes(folder, text.tie_word_embeddings) if folder else {}
-    blocks = _block_sizes(shapes, facts.n_blocks)
-    if not blocks:
+    if not (blocks := _block_sizes(shapes, facts.n_blocks)):
         shapes = _shapes_of_code(config)
         blocks = _block_sizes(shapes, facts.n_blocks)
     every, experts = sum(blocks.values()), sum(n for name, n in blocks.items() if ".experts." in name)

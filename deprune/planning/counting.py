@@ -9,7 +9,6 @@ Shapes: N blocks, S samples, R of them in a batch, G subsets, D = N + 1; a sampl
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -20,18 +19,15 @@ from torch import Tensor
 from deprune.core.randomness import generator
 from deprune.core.subset import BlockSubset
 from deprune.data.samples import CalibrationSet
-from deprune.evaluator.base import Evaluation, EvaluationCounter, EvaluatorConfig
+from deprune.evaluator.base import EvaluationCounter, EvaluatorConfig
 from deprune.evaluator.evaluator import SubsetEvaluator
 from deprune.evaluator.trie import count_prefixes
 from deprune.model.blocks import BlockInputs
 from deprune.objective.base import Objective
 from deprune.record.evaluations import EvaluationStore
 
-INTERACTION = 0.2
-"""Size of the interaction of two blocks, as a part of that of one block's own cost."""
-
-DRAWS_DIFFER, SAMPLES_DIFFER = 0.3, 1.0
-"""Size of what a calibration set, and each of its samples, add to a block's own cost, likewise."""
+INTERACTION, DRAWS_DIFFER, SAMPLES_DIFFER = 0.2, 0.3, 1.0
+"""As parts of a block's own cost: the interaction of two blocks, and what a calibration set and each sample add."""
 
 
 @dataclass
@@ -39,15 +35,12 @@ class Work(EvaluationCounter):
     """What evaluating takes; passes are of all samples of a batch through one block, or through the head.
 
     Attributes:
-        calls: Times that the evaluator is asked, upon which it looks what others have stored.
         block_calls_alone: What `block_calls` would be if every subset were run on its own.
         block_passes: Times that a block is run on a batch.
         head_passes: Times that the head is.
-        jobs: Number of jobs.
-        seconds: Their time of evaluating and choosing.
+        seconds: Time of evaluating and choosing.
     """
 
-    calls: int = 0
     block_calls_alone: int = 0
     block_passes: int = 0
     head_passes: int = 0
@@ -55,7 +48,6 @@ class Work(EvaluationCounter):
     seconds: float = 0.0
 
     def __add__(self, other: Work) -> Work:
-        """Returns the work of both."""
         return Work(*map(operator.add, astuple(self), astuple(other)))
 
 
@@ -68,13 +60,9 @@ class PlannedSamples(CalibrationSet):
 
 
 class CountingStack:
-    """The `Stack` of an invented model; the costs of its blocks belong to names.
+    """The `Stack` of an invented model; the costs of its blocks belong to the names of a model and of a draw.
 
-    Args:
-        n_blocks: N.
-        n_samples: S; the first of many are those of few.
-        model: Name of model and objective.
-        draw: Name of the calibration set, however many samples it has.
+    Of many samples of a draw the first are those of few.
     """
 
     def __init__(self, n_blocks: int, n_samples: int, model: str, draw: str) -> None:
@@ -99,11 +87,7 @@ class CountingStack:
 
 
 class CountingEvaluator(SubsetEvaluator):
-    """The evaluator of an invented model: it counts the prefixes of a group of subsets in place of walking them.
-
-    Attributes:
-        work: What evaluating takes, also with an objective that compares with the dense model.
-    """
+    """The evaluator of an invented model: its `work` counts the prefixes of subsets, in place of walking them."""
 
     def __init__(
         self, stack: CountingStack, objective: Objective, config: EvaluatorConfig, store: EvaluationStore
@@ -113,36 +97,27 @@ class CountingEvaluator(SubsetEvaluator):
         self.counter = self.work = stack.work
         self._stack = stack
 
-    def evaluate(self, subsets: Sequence[BlockSubset], n_samples: int | None = None) -> list[Evaluation]:
-        """Returns invented evaluations."""
-        self.work.calls += 1
-        return super().evaluate(subsets, n_samples)
-
     def _run(
         self, stack: Any, first: int, subsets: list[BlockSubset], missing: dict[BlockSubset, list[int]], bar: Any
     ) -> None:
-        """Stores the invented losses of a batch, and counts what computing them would take."""
+        """Stores the costs of subsets on a batch as their losses, and counts what computing them would take."""
         last = min(first + self._batch_size, self.n_samples)
+        removed_GN = torch.tensor([[*map(float, subset.bits())] for subset in subsets], dtype=torch.float64)
+        pairs_G1 = ((removed_GN @ self._stack.pairs_NN) * removed_GN).sum(dim=1, keepdim=True)
+        losses_GR = (removed_GN @ self._stack.own_SN[first:last].T + pairs_G1).tolist()
         if self._objective.needs_dense and first not in self._dense_states:
             self._dense_states[first] = torch.empty(0)
             self._count([BlockSubset(stack.n_blocks)], last - first)
         self._count(subsets, last - first)
         self.work.head_passes += len(subsets)
-        for subset, losses in zip(subsets, self._losses(subsets, first, last), strict=True):
+        for subset, losses in zip(subsets, losses_GR, strict=True):
             rows = [row for row in missing[subset] if first <= row < last]
             self.work.sample_evaluations += len(rows)
-            values = [losses[row - first] for row in rows]
-            self._store.put(subset.bits(), [self._keys[row] for row in rows], values, [1.0] * len(rows))
+            keys, values = [self._keys[row] for row in rows], [losses[row - first] for row in rows]
+            self._store.put(subset.bits(), keys, values, [1.0] * len(rows))
 
     def _count(self, subsets: list[BlockSubset], n_samples: int) -> None:
         n_passes = count_prefixes(subsets)
         self.work.block_passes += n_passes
         self.work.block_calls += n_passes * n_samples
         self.work.block_calls_alone += sum(len(subset.kept) for subset in subsets) * n_samples
-
-    def _losses(self, subsets: list[BlockSubset], first: int, last: int) -> list[list[float]]:
-        """Returns the costs of each subset on some samples."""
-        removed_GN = torch.tensor([[*map(float, subset.bits())] for subset in subsets], dtype=torch.float64)
-        pairs_G1 = ((removed_GN @ self._stack.pairs_NN) * removed_GN).sum(dim=1, keepdim=True)
-        losses_GR: list[list[float]] = (removed_GN @ self._stack.own_SN[first:last].T + pairs_G1).tolist()
-        return losses_GR

@@ -35,17 +35,12 @@ if TYPE_CHECKING:
 class Forecast:
     """What the jobs of a grid take, added up in their order, with all remembered that a sweep would remember.
 
-    Args:
-        rates: Those of the device.
-        jobs: The jobs.
-
     Attributes:
-        n_jobs: Number of jobs.
-        n_done: Number of them whose records exist.
+        rates: Those of the device.
+        n_done: Number of jobs whose records exist.
         n_repeated: Number of those that ask for what an earlier one does.
         n_scored: Number of pruned and dense models that are scored.
         faults: Jobs that cannot be run, by the reason.
-        models: The models, by name.
         work: What evaluating and choosing take in the jobs to run, by search.
         seconds: Seconds by phase.
         memory: Most memory that a job needs [byte], with its model.
@@ -61,7 +56,7 @@ class Forecast:
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self.memory = (0.0, "")
         self.notes: dict[str, None] = {}
-        self._rates, self._memory = rates, Memory()
+        self.rates, self._memory = rates, Memory()
         self._stores: defaultdict[str, EvaluationStore] = defaultdict(lambda: EvaluationStore(None))
         self._seen: set[str] = set()
         self._loaded: str | None = None
@@ -85,7 +80,7 @@ class Forecast:
 
     def _add_config(self, config: RunConfig) -> None:
         architecture = self._memory.once(architecture_of, config.model)
-        job = self._sized(self._rates.adapted(config), architecture)
+        job = self._sized(self.rates.adapted(config), architecture)
         self.models[config.model.label] = architecture
         if job.run.run_id in self._seen:
             self.n_repeated += 1
@@ -99,11 +94,7 @@ class Forecast:
             self.n_done += 1
 
     def _sized(self, config: RunConfig, architecture: Architecture) -> Planned:
-        """Returns a job with the sizes that its corpus and its scorers tell.
-
-        Raises:
-            DepruneError: It cannot be.
-        """
+        """Returns a job with the sizes that its corpus and its scorers tell; raises a DepruneError if it cannot be."""
         context, memory = architecture.facts.context, self._memory
         sizes = {key: scorer.size(config.model, context, memory) for key, scorer in config.eval.scorers.items()}
         run = resolve(config, architecture.facts)
@@ -145,7 +136,7 @@ class Forecast:
         draw = digest_of({k: v for k, v in identity["calib"].items() if k != "n_samples"})
         stack = CountingStack(job.run.space.n_blocks, config.calib.n_samples, model, draw)
         # How many candidates racing would drop cannot be foreseen.
-        how = dataclasses.replace(config.evaluator, batch_size=job.batch_size(self._rates.memory), racing=False)
+        how = dataclasses.replace(config.evaluator, batch_size=job.batch_size(self.rates.memory), racing=False)
         return CountingEvaluator(stack, objective, how, self._stores[model])
 
     def _newly_scored(self, job: Planned, subset: BlockSubset) -> list[BlockSubset]:
@@ -164,7 +155,7 @@ class Forecast:
         return is_new
 
     def _count(self, job: Planned, work: Work, scored: list[BlockSubset]) -> None:
-        config, rates = job.config, self._rates
+        config, rates = job.config, self.rates
         if config.model.label != self._loaded:
             self._loaded = config.model.label
             self.seconds["loading models"] += rates.loading(job)

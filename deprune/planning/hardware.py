@@ -74,7 +74,6 @@ class Hardware:
     """The rates of a device by its datasheet: seconds of the pieces of a job.
 
     Attributes:
-        name: The device.
         half_flops: Rate of products of bfloat16 or float16 matrices, without sparsity [FLOP/s].
         float_flops: Rate of products of float32 matrices [FLOP/s].
         bandwidth: Rate of its memory [byte/s].

@@ -36,20 +36,15 @@ class PlannedJob:
     fault: str | None = None
 
 
-def jobs_of(command: DictConfig, config_name: str) -> list[PlannedJob]:
-    """Returns the jobs that a command would run, in their order.
-
-    Args:
-        command: The configuration of the whole command, with Hydra's own part.
-        config_name: The name of its file.
-    """
+def jobs_of(command: DictConfig) -> list[PlannedJob]:
+    """Returns the jobs that a command would run, in their order, from its configuration with Hydra's own part."""
     params = command.hydra.sweeper.get("params") or {}
     texts = [f"{key}={value}" for key, value in params.items()]  # first, as Hydra has them
     texts += in_grid_order([str(text) for text in command.hydra.overrides.task])
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     (jobs,) = BasicSweeper.split_arguments(parser.parse_overrides(texts), None)
-    own = map(str, command.hydra.overrides.hydra)
-    composer = _Composer(config_name, [text for text in own if text.startswith("hydra.searchpath")])
+    searchpath = [text for text in map(str, command.hydra.overrides.hydra) if text.startswith("hydra.searchpath")]
+    composer = _Composer(command.hydra.job.config_name, searchpath)
     return [composer.job(overrides) for overrides in jobs]
 
 

@@ -1,7 +1,9 @@
 """What jobs need from the Hub: which files, how large, and how the jobs themselves would fetch them."""
 
+import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 
@@ -44,14 +46,13 @@ class Need:
         """Size of those that the local cache holds [byte]."""
         from huggingface_hub import try_to_load_from_cache
 
-        found = {
-            place: try_to_load_from_cache(place[0], place[2], revision=place[1], repo_type=self.kind)
-            for place in self.files
-        }
-        return sum(self.files[place] for place, path in found.items() if isinstance(path, str))
+        def is_here(repository: str, revision: str, path: str) -> bool:
+            return isinstance(try_to_load_from_cache(repository, path, revision=revision, repo_type=self.kind), str)
+
+        return sum(size for place, size in self.files.items() if is_here(*place))
 
 
-def needs_of(configs: Iterable[RunConfig]) -> list[Need]:
+def needs_of(configs: Sequence[RunConfig]) -> list[Need]:
     """Returns what jobs need, each thing once, models first.
 
     Raises:
@@ -60,20 +61,16 @@ def needs_of(configs: Iterable[RunConfig]) -> list[Need]:
     """
     from huggingface_hub import constants
 
-    models: dict[ModelConfig, None] = {}
-    wanted: dict[DataSet, dict[Read, None]] = {}
-    for config in configs:
-        if config.model.on_hub:
-            models[config.model] = None
-        for data, read in _data(config):
-            wanted.setdefault(data, {})[read] = None
+    models = dict.fromkeys(config.model for config in configs if config.model.on_hub)
+    wanted: defaultdict[DataSet, list[Read]] = defaultdict(list)
+    for data, read in dict.fromkeys(pair for config in configs for pair in _data(config)):
+        wanted[data].append(read)
     if models or wanted:
         if constants.HF_HUB_OFFLINE:
-            raise DataError(
-                "HF_HUB_OFFLINE is set, and nothing can be fetched without the Hub; unset it and try again."
-            )
+            unset = "unset it and try again"
+            raise DataError(f"HF_HUB_OFFLINE is set, and nothing can be fetched without the Hub; {unset}.")
         require_hub("what is to be fetched", "embedded models, corpora and tasks")
-    return [*map(_model, models), *(_data_set(data, list(reads)) for data, reads in wanted.items())]
+    return [*map(_model, models), *itertools.starmap(_data_set, wanted.items())]
 
 
 def _data(config: RunConfig) -> Iterator[tuple[DataSet, Read]]:
@@ -107,14 +104,11 @@ def _model(config: ModelConfig) -> Need:
 
 def weights_of(config: ModelConfig, paths: list[str]) -> list[str]:
     """Returns the weights that transformers would take: one file of safetensors, or its parts."""
-    whole = [path for path in paths if path == "model.safetensors"]
-    weights = whole or [path for path in paths if re.fullmatch(r"model-\d+-of-\d+\.safetensors", path)]
-    if not weights:
-        raise UnsupportedModelError(
-            f"The repository {config.path} holds no safetensors weights (pickled ones can run code and are refused); "
-            "take a model that has them."
-        )
-    return weights
+    for names in (r"model\.safetensors", r"model-\d+-of-\d+\.safetensors"):
+        if weights := [path for path in paths if re.fullmatch(names, path)]:
+            return weights
+    lacks = "holds no safetensors weights (pickled ones can run code and are refused)"
+    raise UnsupportedModelError(f"The repository {config.path} {lacks}; take a model that has them.")
 
 
 def _data_set(data: DataSet, reads: list[Read]) -> Need:

@@ -24,14 +24,9 @@ UNREACHABLE = "DEPRUNE_WANDB_UNREACHABLE"
 def send(
     config: TrackingConfig, results_dir: Path, description: dict[str, Any], fill: Callable[[Any], None], what: str
 ) -> None:
-    """Makes a W&B run; whatever goes wrong is one line in the log.
+    """Makes a W&B run below `results_dir`; whatever goes wrong is one line in the log.
 
-    Args:
-        config: Where to.
-        results_dir: Holds `wandb/`, the folder of runs.
-        description: What `wandb.init` is told: name, group, job_type, tags, config.
-        fill: Logs what there is to log to the run.
-        what: What is sent, for messages.
+    `wandb.init` is told the description, `fill` logs what there is to log, and `what` is its name in messages.
     """
     if config.backend == "none":
         return
@@ -46,12 +41,8 @@ def _send(config: TrackingConfig, results_dir: Path, description: dict[str, Any]
     import wandb
 
     results_dir.mkdir(parents=True, exist_ok=True)
-    told = description | {
-        "project": config.project,
-        "entity": config.entity,
-        "dir": results_dir,
-        "settings": settings(),
-    }
+    told = {**description, "project": config.project, "entity": config.entity, "dir": results_dir}
+    told["settings"] = settings()
     mode = choose_mode(config.mode or os.environ.get("WANDB_MODE"))
     try:
         _write(wandb.init(mode=mode, **told), fill)
@@ -68,11 +59,7 @@ def _send(config: TrackingConfig, results_dir: Path, description: dict[str, Any]
 
 
 def _write(run: Any, fill: Callable[[Any], None]) -> None:
-    """Fills and finishes a run; a client that waits longer than it was told to is left waiting by itself.
-
-    Raises:
-        TimeoutError: The data did not arrive in time.
-    """
+    """Fills and finishes a run; a client that waits longer than it was told to is left with a TimeoutError."""
     failed: list[Exception] = []
 
     def work() -> None:

@@ -17,15 +17,7 @@ CONFIG = (
 
 
 def track(config: TrackingConfig, record: RunRecord, record_path: Path, results_dir: Path, sweep: str) -> None:
-    """Sends a finished run to the tracker; whatever goes wrong there is only logged.
-
-    Args:
-        config: Where to.
-        record: The record of the run.
-        record_path: Its file, which becomes an artifact.
-        results_dir: Holds the folder of W&B's runs.
-        sweep: Name of the sweep, the group of its runs.
-    """
+    """Sends a finished run, in the group of its sweep, to the tracker; whatever goes wrong there is only logged."""
     columns = columns_of(record)
     tags = [columns[name] for name in ("model", "calib_dataset", "objective", "search")]
     description = {
@@ -74,8 +66,7 @@ def best_of(record: RunRecord) -> dict[str, str]:
 
 def _costs(record: RunRecord) -> dict[str, Any]:
     """Returns what stands beside the outcome in the summary: where it started from, what it is, what it took."""
-    columns = columns_of(record)
-    names = ("accuracy_dense", "calib_value_dense", "subset", "n_evals", "block_calls")
+    columns, names = columns_of(record), ("accuracy_dense", "calib_value_dense", "subset", "n_evals", "block_calls")
     return {
         **{name: columns[name] for name in names},
         "removed": list(record.removal.order),

@@ -15,12 +15,8 @@ def track_report(
 ) -> None:
     """Sends a finished report to the tracker; whatever goes wrong there is only logged.
 
-    Args:
-        config: Where to.
-        page: `report.html`; what lies beside it is the rest of the report.
-        headline: The numbers and verdicts that become the run's summary.
-        results_dir: Holds the folder of W&B's runs.
-        sweep: The sweep that the report is on, whose group the run joins; None where it is on all runs.
+    What lies beside the page is the rest of the report, and the headline becomes the run's summary. The run joins the
+    group of the sweep that the report is on, None where it is on all runs.
     """
     description = {
         "name": f"report · {sweep or 'all runs'}",

@@ -11,8 +11,6 @@ from deprune.tracking.config import TrackingConfig
 if TYPE_CHECKING:
     import wandb_workspaces.workspaces as ws
 
-NAME = "Calibration or search?"
-
 MOST_RUNS = 100
 """Runs that a panel draws; W&B itself stops at ten."""
 
@@ -61,7 +59,7 @@ def workspace(project: str, entity: str) -> ws.Workspace:
     return ws.Workspace(
         entity=entity,
         project=project,
-        name=NAME,
+        name="Calibration or search?",
         sections=[ws.Section(name=title, panels=panels, is_open=True) for title, panels in _panels().items()],
         settings=ws.WorkspaceSettings(max_runs=MOST_RUNS),
         runset_settings=ws.RunsetSettings(pinned_columns=list(COLUMNS)),

@@ -81,7 +81,7 @@ def mean_job(name: str) -> Job:
         for key, value in swept.items():
             OmegaConf.update(command, f"hydra.sweeper.params.{key}", value)
         command.hydra.overrides.task = [text for text in GRIDS[name] if "," not in text]
-        jobs = jobs_of(command, "plan")
+        jobs = jobs_of(command)
         hardware = build(command.hardware, Hardware, "hardware")
     forecast = Forecast(hardware, jobs)
     work = forecast.work.values()
