@@ -1,4 +1,7 @@
-"""What pruned models are worth: by calibration, by search, by cost; and perplexity against accuracy."""
+"""What pruned models are worth: by calibration, by search, by cost; and perplexity against accuracy.
+
+A `label` is the name and unit of a response.
+"""
 
 import math
 from collections.abc import Hashable
@@ -59,10 +62,9 @@ def search_spread(values: pd.DataFrame, spread: pd.DataFrame, label: str) -> Fig
         for search, part in keyed.get_group(tuple(row[within])).groupby("search", observed=True):
             marks[str(search)].draw(ax, part["value"].mean(), i + shifts[str(search)], alpha=0.9, zorder=3)
         noise = row["variance_without_noise"]
-        corrected = "" if math.isnan(noise) else f" ({noise:.3g})"
-        ax.annotate(f"{row['variance']:.3g}{corrected}", (1.01, i), xycoords=("axes fraction", "data"), va="center",
-                    fontsize=7)  # fmt: skip
-    ax.annotate("σ² (without noise)", (1.01, -0.9), xycoords=("axes fraction", "data"), va="center", fontsize=7)
+        text = f"{row['variance']:.3g}" + ("" if math.isnan(noise) else f" ({noise:.3g})")
+        ax.text(1.01, i, text, transform=ax.get_yaxis_transform(), va="center", fontsize=7)
+    ax.text(1.01, -0.9, "σ² (without noise)", transform=ax.get_yaxis_transform(), va="center", fontsize=7)
     keys = shown[within].itertuples(index=False, name=None)
     names = [", ".join([f"{short(key[0], 18)}, k = {key[1]}", *(short(k, 24) for k in key[2:])]) for key in keys]
     ax.set_yticks(range(len(shown)), names, fontsize=7)
@@ -95,7 +97,8 @@ def quality_cost(table: pd.DataFrame, label: str, *, higher_is_better: bool) -> 
             marks[row["search"]].draw(ax, row["cost"], row["value"], mew=1.2 if row["on_front"] else 0.4)
         if (group["cost"] > 0).all():
             ax.set_xscale("log")
-            style.plain_log_ticks(ax.xaxis)
+            ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")  # powers need the mathematics switched off
+            ax.xaxis.set_minor_formatter(lambda *_: "")
         ax.margins(0.12)
     cost = {"n_evals": "losses asked for", "block_calls": "block calls", "search_seconds": "seconds of search"}
     name_axes(figure, cost[str(table["cost_unit"].iloc[0])], label)

@@ -62,8 +62,7 @@ def block_shares(by_block: pd.DataFrame, model: str) -> Figure:
     for name, (label, colour, hatch) in PARTS.items():
         if name in by_block:
             value = by_block[name].clip(lower=0).to_numpy(float)
-            style = {"color": colour, "hatch": hatch, "edgecolor": INK, "lw": 0.4, "label": label}
-            ax.bar(by_block["block"], value, bottom=bottom, **style)
+            ax.bar(by_block["block"], value, bottom=bottom, color=colour, hatch=hatch, edgecolor=INK, lw=0.4, label=label)
             bottom += value
     ax.plot(by_block["block"], by_block["removed"] * (1 - by_block["removed"]), color=INK, lw=0, marker="_", ms=7,
             label="all, as observed")  # fmt: skip

@@ -28,11 +28,7 @@ KEY = ["model", "budget", "search"]
 
 
 def read_table(name: str) -> pd.DataFrame:
-    """Returns one of the published tables, with the names that this project uses.
-
-    Args:
-        name: Name of a file in `published/` without its ending, such as `table1_accuracy`.
-    """
+    """Returns one of the published tables, such as `table1_accuracy`, with the names that this project uses."""
     table = pd.read_csv(FOLDER / f"{name}.csv")
     if "search" in table:
         table["search"] = table["search"].replace({"one_shot": "oneshot"})

@@ -20,13 +20,7 @@ MAX_LEVELS = 12
 
 @dataclass(frozen=True)
 class Exhibit:
-    """What a report shows.
-
-    Attributes:
-        name: Of its files.
-        section: The section that shows it.
-        caption: What it says.
-    """
+    """What a report shows: the name of its files, the section that it stands in, and its caption."""
 
     name: str
     section: str
@@ -49,11 +43,6 @@ DECOMPOSITION = {
     "components": "Functional-ANOVA components of every term.",
 }
 """What decompositions of responses and of patterns have in common: attribute -> caption."""
-
-RATES = (
-    "Jobs of pruned models at every level: done, failed, stale (a record that cannot be used), and diverged among "
-    "those done. Where rates differ between levels, so may what is left to compare."
-)
 
 RESPONSES = {
     "calibration_parts": "How V_C splits among the calibration factors (Shapley); where aliased, of a whole that the "
@@ -82,11 +71,15 @@ def make_tables(evidence: Evidence, claims: tuple[Claim, ...]) -> list[Table]:
 
 def _run_tables(evidence: Evidence) -> Iterator[Table]:
     runs, failures = evidence.results.runs, evidence.results.failures
+    rates = (
+        "Jobs of pruned models at every level: done, failed, stale (a record that cannot be used), and diverged among "
+        "those done. Where rates differ between levels, so may what is left to compare."
+    )
     means = _by_subject(evidence, lambda subject: subject.values)
     yield Table("factors", "run", "The factors and their levels among the pruned runs.", _factors(runs))
     yield Table("dense", "run", "What the dense models reach.", _dense(evidence))
     yield Table("aliases", "run", "Pairs of factors of which not every combination was run.", alias_table(runs))
-    yield Table("rates", "run", RATES, rates_by_level(evidence.results))
+    yield Table("rates", "run", rates, rates_by_level(evidence.results))
     yield Table("failures", "run", "Jobs that failed.", failures.dropna(axis=1, how="all"))
     left_out = evidence.results.left_out.dropna(axis=1, how="all")
     yield Table("left_out", "run", "Records that were left out, and why.", left_out)
