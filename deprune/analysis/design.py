@@ -21,7 +21,6 @@ CONDITION, CONFIGURATION = "condition", "calib_config"
 """Factors that stand for all existing combinations of others."""
 
 OF_PRUNED = ("budget", "treatment")  # factors of conditions that a dense model has not
-
 MAX_NAMED = 5
 
 

@@ -1,6 +1,6 @@
 """What pruned models are worth: by calibration, by search, by cost; and perplexity against accuracy.
 
-A `label` is the name and unit of a response.
+A `label` is the name and unit of a response, and `labels` are those of perplexity and accuracy.
 """
 
 import math
@@ -22,9 +22,7 @@ MAX_ROWS = 40  # conditions that are drawn, one line each
 def interaction(values: pd.DataFrame, label: str) -> Figure:
     """Draws a response against the calibration, one line per search: parallel lines mean no interaction.
 
-    Args:
-        values: `model`, `budget`, `calibration`, `search`, `value` and `stderr` (over seeds; may be missing).
-        label: Name and unit of the response.
+    The values have `model`, `budget`, `calibration`, `search`, `value` and `stderr` (over seeds; may be missing).
     """
     marks = marks_of(values)
     figure, panels = panels_of(values, design.conditions(values), 2.3)
@@ -45,10 +43,7 @@ def interaction(values: pd.DataFrame, label: str) -> Figure:
 def search_spread(values: pd.DataFrame, spread: pd.DataFrame, label: str) -> Figure:
     """Draws the searches of every condition on one line each (the study's Figure 3).
 
-    Args:
-        values: `model`, `budget`, `calib_config`, `search`, `value`.
-        spread: As `spread_across_searches` returns it.
-        label: Name and unit of the response.
+    The values have `model`, `budget`, `calib_config`, `search`, `value`; the spread is of `spread_across_searches`.
     """
     shown = spread.head(MAX_ROWS).reset_index(drop=True)
     figure, axes = style.new_figure(1.3 + 0.3 * len(shown))
@@ -77,10 +72,7 @@ def search_spread(values: pd.DataFrame, spread: pd.DataFrame, label: str) -> Fig
 def quality_cost(table: pd.DataFrame, label: str, *, higher_is_better: bool) -> Figure:
     """Draws quality against cost, with the searches that nobody beats and a band of one standard error of a difference.
 
-    Args:
-        table: As `quality_against_cost` returns it.
-        label: Name and unit of the response.
-        higher_is_better: Whether it is.
+    The table is that of `quality_against_cost`.
     """
     marks = marks_of(table)
     figure, panels = panels_of(table, design.configurations(table), 2.2)
@@ -131,9 +123,8 @@ def optimality(gaps: pd.DataFrame) -> Figure:
 def rank_agreement(pairs: pd.DataFrame, correlations: pd.DataFrame) -> Figure:
     """Draws the rank of each search by perplexity against its rank by accuracy (the study's Figure 2).
 
-    Args:
-        pairs: `model`, `budget`, `calib_config`, `search`, `perplexity_rank`, `accuracy_rank`; 1 is best.
-        correlations: As `perplexity_against_accuracy` returns it.
+    The pairs have `model`, `budget`, `calib_config`, `search`, `perplexity_rank`, `accuracy_rank` (1 is best); the
+    correlations are those of `perplexity_against_accuracy`.
     """
     within, marks = design.configurations(pairs), marks_of(pairs)
     figure, panels = panels_of(pairs, within, 2.3)
@@ -163,9 +154,7 @@ def _correlation(found: dict[Hashable, Any]) -> str:
 def values_against_each_other(values: pd.DataFrame, labels: tuple[str, str]) -> Figure:
     """Draws accuracy against perplexity as measured, with standard errors over seeds.
 
-    Args:
-        values: `model`, `budget`, `search`, `perplexity`, `perplexity_stderr`, `accuracy`, `accuracy_stderr`.
-        labels: Names and units of perplexity and accuracy.
+    The values have `model`, `budget`, `search`, `perplexity`, `perplexity_stderr`, `accuracy`, `accuracy_stderr`.
     """
     marks = marks_of(values)
     figure, panels = panels_of(values, design.conditions(values), 2.2)

@@ -84,9 +84,8 @@ def read_records(paths: Sequence[Path]) -> tuple[pd.DataFrame, pd.DataFrame, pd.
 
 
 def _read_chunk(paths: Sequence[Path]) -> tuple[pd.DataFrame, pd.DataFrame, list[dict[str, Any]]]:
-    runs: list[dict[str, Any]] = []
+    runs, left_out = [], []
     scores: list[tuple[Any, ...]] = []
-    left_out: list[dict[str, Any]] = []
     texts: dict[str, str] = {}
     own = {name: design.factor(name).place for name in design.names() if name not in PLACES}
     for path in paths:

@@ -86,8 +86,9 @@ def gather(results: Results, responses: Sequence[str] | None = None, n_resamples
     if results.runs["is_dense"].all():
         raise AnalysisError(f"All {len(results.runs)} runs are of dense models, so there is nothing to compare.")
     refusals: dict[str, str] = {}
-    names = responses or _all_responses(results)
-    subjects = tuple(subject for name in names for subject in subjects_of(results, name, n_resamples))
+    several = {r.kind for r in responses_of(results) if len(r.tasks) > 1}  # parts of a mean of one are left out
+    every = [r.name for r in responses_of(results) if r.task is None or r.kind in several]
+    subjects = tuple(subject for name in responses or every for subject in subjects_of(results, name, n_resamples))
     models = with_patterns(results)[design.MODEL].astype(str).unique()
     patterns = [_attempt(refusals, f"patterns of {m}", partial(decompose_patterns, results, m)) for m in models]
     if not len(models):
@@ -103,13 +104,6 @@ def gather(results: Results, responses: Sequence[str] | None = None, n_resamples
         mean_rank_p=math.nan if ranks.empty else searches_ranked.mean_rank_correlation(results)[1],
         agreement=pd.DataFrame() if agreement is None else agreement, gaps=_gaps(results, refusals), refusals=refusals,
     )  # fmt: skip
-
-
-def _all_responses(results: Results) -> list[str]:
-    """Returns the responses, without the parts of a mean of one."""
-    found = responses_of(results)
-    several = {r.kind for r in found if len(r.tasks) > 1}
-    return [r.name for r in found if r.task is None or r.kind in several]
 
 
 def _attempt(refusals: dict[str, str], what: str, compute: Callable[[], T]) -> T | None:

@@ -127,11 +127,9 @@ def _costs(results: Results, name: str) -> pd.DataFrame:
 
 
 def shares_by_seeds(subject: Subject, n_resamples: int = 500) -> pd.DataFrame:
-    """Returns the shares within condition from the first 2, 3, … calibration seeds.
+    """Returns the shares within condition from the first 2, 3, … calibration seeds; empty for fewer than three.
 
-    Returns:
-        `subject`, `seeds`, `quantity`, `share_within`, `share_within_low`, `share_within_high`; empty for fewer than
-        three seeds.
+    They are headline tables with `subject` and the number of `seeds`.
     """
     seeds = sorted(subject.results.runs.loc[~subject.results.runs["is_dense"], design.SEED].dropna().unique())
     tables = []

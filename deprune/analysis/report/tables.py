@@ -96,7 +96,6 @@ def _pattern_tables(evidence: Evidence) -> Iterator[Table]:
 
 
 def _search_tables(evidence: Evidence) -> Iterator[Table]:
-    gaps = evidence.gaps
     gains = (
         "Gain of each complex search over one-shot on the same draw, and the share of one-shot's loss against the "
         "dense model that it wins back; intervals hold for all searches together."
@@ -110,10 +109,10 @@ def _search_tables(evidence: Evidence) -> Iterator[Table]:
     yield Table("spread", "search", spread, _by_subject(evidence, lambda subject: subject.spread))
     yield Table("cost", "search", cost, _by_subject(evidence, lambda subject: subject.costs))
     yield Table("consensus", "search", consensus, evidence.consensus)
-    if len(gaps):
+    if len(evidence.gaps):
         caption = "Optimality gap by search: 0 is the best subset, 1 the mean of all subsets."
-        yield Table("gaps_by_search", "search", caption, gaps_by_search(gaps).reset_index())
-        yield Table("gaps", "search", "Optimality gap of every run whose space is wholly evaluated.", gaps)
+        yield Table("gaps_by_search", "search", caption, gaps_by_search(evidence.gaps).reset_index())
+        yield Table("gaps", "search", "Optimality gap of every run whose space is wholly evaluated.", evidence.gaps)
 
 
 def _variance_tables(evidence: Evidence) -> Iterator[Table]:

@@ -25,7 +25,6 @@ from deprune.analysis.report.tables import Table, make_tables
 from deprune.core.errors import ConfigError, RecordError
 from deprune.core.fingerprint import file_name_of
 
-PARTS = ("tables", "figures", "report.html")
 MAX_ROWS = 200
 
 
@@ -58,7 +57,7 @@ def write_report(evidence: Evidence, out: Path) -> Path:
     try:
         _write_parts(evidence, draft)
         out.mkdir(exist_ok=True)
-        for part in PARTS:
+        for part in ("tables", "figures", "report.html"):
             old = out / part
             shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
             (draft / part).rename(old)
