@@ -89,7 +89,7 @@ def quality_cost(table: pd.DataFrame, label: str, *, higher_is_better: bool) -> 
             marks[row["search"]].draw(ax, row["cost"], row["value"], mew=1.2 if row["on_front"] else 0.4)
         if (group["cost"] > 0).all():
             ax.set_xscale("log")
-            ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")  # powers need the mathematics switched off
+            ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")  # powers need mathematics, which is off
             ax.xaxis.set_minor_formatter(lambda *_: "")
         ax.margins(0.12)
     cost = {"n_evals": "losses asked for", "block_calls": "block calls", "search_seconds": "seconds of search"}

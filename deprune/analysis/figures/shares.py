@@ -72,7 +72,7 @@ def _whiskers(ax: Axes, headlines: pd.DataFrame, subjects: list[str], share: str
 def seeds_used(shares: pd.DataFrame) -> Figure:
     """Draws shares against the number of calibration seeds used, to show whether intervals have settled.
 
-    They have `subject`, `seeds`, `quantity`, `share_within` with `share_within_low` and `share_within_high`.
+    The shares have `subject`, `seeds`, `quantity`, `share_within` with `share_within_low` and `share_within_high`.
     """
     subjects = list(dict.fromkeys(shares["subject"]))
     figure, axes = new_figure(2.6, 1, len(subjects), sharey=True)
