@@ -1,6 +1,5 @@
 """p values adjusted for their number."""
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -26,8 +25,6 @@ def with_adjusted(table: pd.DataFrame, p: str, name: str, method: Method) -> pd.
     """Returns a table with a column of its p values adjusted for their number; what was not tested does not count."""
     if p not in table:  # a table without rows may lack columns too
         return table
-    tested = table[p].notna()
-    adjusted = pd.Series(math.nan, index=table.index)
-    if tested.any():
-        adjusted[tested] = method(table.loc[tested, p].to_numpy(float))
-    return table.assign(**{name: adjusted})
+    tested = table[p].dropna().astype(float)
+    adjusted = method(tested.to_numpy()) if len(tested) else tested
+    return table.assign(**{name: pd.Series(adjusted, tested.index)})

@@ -4,6 +4,7 @@ All grouping in the analysis asks this module. A new factor is one more entry of
 records, becomes a factor of every grid and part of the conditions within which anything is compared.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,7 +21,6 @@ CONDITION, CONFIGURATION = "condition", "calib_config"
 """Factors that stand for all existing combinations of others."""
 
 OF_PRUNED = ("budget", "treatment")  # factors of conditions that a dense model has not
-
 MAX_NAMED = 5
 
 
@@ -159,8 +159,7 @@ def ordered_levels(name: str, levels: Iterable[str], ranks: Mapping[str, float] 
     """
     known = {level: i for f in FACTORS if f.name == name for i, level in enumerate(f.levels)}
     order: Mapping[str, float] = known if ranks is None else ranks
-    after = float("inf")
-    return sorted(levels, key=lambda v: (order.get(v, order.get(str(v).split(" ")[0], after)), str(v)))
+    return sorted(levels, key=lambda v: (order.get(v, order.get(str(v).split(" ")[0], math.inf)), str(v)))
 
 
 def ranks_of(name: str, runs: pd.DataFrame) -> dict[str, float] | None:

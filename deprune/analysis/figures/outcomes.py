@@ -1,4 +1,7 @@
-"""What pruned models are worth: by calibration, by search, by cost; and perplexity against accuracy."""
+"""What pruned models are worth: by calibration, by search, by cost; and perplexity against accuracy.
+
+A `label` is the name and unit of a response, and `labels` are those of perplexity and accuracy.
+"""
 
 import math
 from collections.abc import Hashable
@@ -19,9 +22,7 @@ MAX_ROWS = 40  # conditions that are drawn, one line each
 def interaction(values: pd.DataFrame, label: str) -> Figure:
     """Draws a response against the calibration, one line per search: parallel lines mean no interaction.
 
-    Args:
-        values: `model`, `budget`, `calibration`, `search`, `value` and `stderr` (over seeds; may be missing).
-        label: Name and unit of the response.
+    The values have `model`, `budget`, `calibration`, `search`, `value` and `stderr` (over seeds; may be missing).
     """
     marks = marks_of(values)
     figure, panels = panels_of(values, design.conditions(values), 2.3)
@@ -42,10 +43,7 @@ def interaction(values: pd.DataFrame, label: str) -> Figure:
 def search_spread(values: pd.DataFrame, spread: pd.DataFrame, label: str) -> Figure:
     """Draws the searches of every condition on one line each (the study's Figure 3).
 
-    Args:
-        values: `model`, `budget`, `calib_config`, `search`, `value`.
-        spread: As `spread_across_searches` returns it.
-        label: Name and unit of the response.
+    The values have `model`, `budget`, `calib_config`, `search`, `value`; the spread is of `spread_across_searches`.
     """
     shown = spread.head(MAX_ROWS).reset_index(drop=True)
     figure, axes = style.new_figure(1.3 + 0.3 * len(shown))
@@ -59,10 +57,9 @@ def search_spread(values: pd.DataFrame, spread: pd.DataFrame, label: str) -> Fig
         for search, part in keyed.get_group(tuple(row[within])).groupby("search", observed=True):
             marks[str(search)].draw(ax, part["value"].mean(), i + shifts[str(search)], alpha=0.9, zorder=3)
         noise = row["variance_without_noise"]
-        corrected = "" if math.isnan(noise) else f" ({noise:.3g})"
-        ax.annotate(f"{row['variance']:.3g}{corrected}", (1.01, i), xycoords=("axes fraction", "data"), va="center",
-                    fontsize=7)  # fmt: skip
-    ax.annotate("σ² (without noise)", (1.01, -0.9), xycoords=("axes fraction", "data"), va="center", fontsize=7)
+        text = f"{row['variance']:.3g}" + ("" if math.isnan(noise) else f" ({noise:.3g})")
+        ax.text(1.01, i, text, transform=ax.get_yaxis_transform(), va="center", fontsize=7)
+    ax.text(1.01, -0.9, "σ² (without noise)", transform=ax.get_yaxis_transform(), va="center", fontsize=7)
     keys = shown[within].itertuples(index=False, name=None)
     names = [", ".join([f"{short(key[0], 18)}, k = {key[1]}", *(short(k, 24) for k in key[2:])]) for key in keys]
     ax.set_yticks(range(len(shown)), names, fontsize=7)
@@ -75,10 +72,7 @@ def search_spread(values: pd.DataFrame, spread: pd.DataFrame, label: str) -> Fig
 def quality_cost(table: pd.DataFrame, label: str, *, higher_is_better: bool) -> Figure:
     """Draws quality against cost, with the searches that nobody beats and a band of one standard error of a difference.
 
-    Args:
-        table: As `quality_against_cost` returns it.
-        label: Name and unit of the response.
-        higher_is_better: Whether it is.
+    The table is that of `quality_against_cost`.
     """
     marks = marks_of(table)
     figure, panels = panels_of(table, design.configurations(table), 2.2)
@@ -95,7 +89,8 @@ def quality_cost(table: pd.DataFrame, label: str, *, higher_is_better: bool) -> 
             marks[row["search"]].draw(ax, row["cost"], row["value"], mew=1.2 if row["on_front"] else 0.4)
         if (group["cost"] > 0).all():
             ax.set_xscale("log")
-            style.plain_log_ticks(ax.xaxis)
+            ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")  # powers need mathematics, which is off
+            ax.xaxis.set_minor_formatter(lambda *_: "")
         ax.margins(0.12)
     cost = {"n_evals": "losses asked for", "block_calls": "block calls", "search_seconds": "seconds of search"}
     name_axes(figure, cost[str(table["cost_unit"].iloc[0])], label)
@@ -128,9 +123,8 @@ def optimality(gaps: pd.DataFrame) -> Figure:
 def rank_agreement(pairs: pd.DataFrame, correlations: pd.DataFrame) -> Figure:
     """Draws the rank of each search by perplexity against its rank by accuracy (the study's Figure 2).
 
-    Args:
-        pairs: `model`, `budget`, `calib_config`, `search`, `perplexity_rank`, `accuracy_rank`; 1 is best.
-        correlations: As `perplexity_against_accuracy` returns it.
+    The pairs have `model`, `budget`, `calib_config`, `search`, `perplexity_rank`, `accuracy_rank` (1 is best); the
+    correlations are those of `perplexity_against_accuracy`.
     """
     within, marks = design.configurations(pairs), marks_of(pairs)
     figure, panels = panels_of(pairs, within, 2.3)
@@ -160,9 +154,7 @@ def _correlation(found: dict[Hashable, Any]) -> str:
 def values_against_each_other(values: pd.DataFrame, labels: tuple[str, str]) -> Figure:
     """Draws accuracy against perplexity as measured, with standard errors over seeds.
 
-    Args:
-        values: `model`, `budget`, `search`, `perplexity`, `perplexity_stderr`, `accuracy`, `accuracy_stderr`.
-        labels: Names and units of perplexity and accuracy.
+    The values have `model`, `budget`, `search`, `perplexity`, `perplexity_stderr`, `accuracy`, `accuracy_stderr`.
     """
     marks = marks_of(values)
     figure, panels = panels_of(values, design.conditions(values), 2.2)

@@ -57,16 +57,15 @@ def _label_rows(ax: Axes, index: pd.Index, *, with_groups: bool) -> None:
 def block_shares(by_block: pd.DataFrame, model: str) -> Figure:
     """Draws the variance of each block's removal by its origin, from the table `by_block` of `Patterns`."""
     figure, axes = new_figure(2.7)
-    ax = axes[0, 0]
+    ax, block = axes[0, 0], by_block["block"]
     bottom = np.zeros(len(by_block))
     for name, (label, colour, hatch) in PARTS.items():
         if name in by_block:
             value = by_block[name].clip(lower=0).to_numpy(float)
-            style = {"color": colour, "hatch": hatch, "edgecolor": INK, "lw": 0.4, "label": label}
-            ax.bar(by_block["block"], value, bottom=bottom, **style)
+            ax.bar(block, value, bottom=bottom, color=colour, hatch=hatch, edgecolor=INK, lw=0.4, label=label)
             bottom += value
-    ax.plot(by_block["block"], by_block["removed"] * (1 - by_block["removed"]), color=INK, lw=0, marker="_", ms=7,
-            label="all, as observed")  # fmt: skip
+    observed = by_block["removed"] * (1 - by_block["removed"])
+    ax.plot(block, observed, color=INK, lw=0, marker="_", ms=7, label="all, as observed")
     ax.set(xlabel="block", ylabel="variance of being removed", title=short(model))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(loc="outside lower center", ncols=3)

@@ -72,8 +72,7 @@ def _whiskers(ax: Axes, headlines: pd.DataFrame, subjects: list[str], share: str
 def seeds_used(shares: pd.DataFrame) -> Figure:
     """Draws shares against the number of calibration seeds used, to show whether intervals have settled.
 
-    Args:
-        shares: `subject`, `seeds`, `quantity`, `share_within` with `share_within_low` and `share_within_high`.
+    The shares have `subject`, `seeds`, `quantity`, `share_within` with `share_within_low` and `share_within_high`.
     """
     subjects = list(dict.fromkeys(shares["subject"]))
     figure, axes = new_figure(2.6, 1, len(subjects), sharey=True)
@@ -91,6 +90,5 @@ def seeds_used(shares: pd.DataFrame) -> Figure:
         ax.set_xticks(sorted(set(part["seeds"])))
     axes[0, 0].set_ylabel("share within condition")
     axes[0, 0].yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure

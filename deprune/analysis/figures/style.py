@@ -5,8 +5,7 @@ lightness tell them apart in grey.
 """
 
 import math
-from collections.abc import Callable, Iterable
-from functools import wraps
+from collections.abc import Iterable
 from itertools import cycle
 from textwrap import wrap
 from typing import Any, NamedTuple
@@ -26,7 +25,6 @@ CALIBRATION, SEARCH, BOTH, SEED, CONDITION = "#0072B2", "#E69F00", "#CC79A7", "#
 INK, QUIET = "#222222", "#8A8A8A"
 
 WIDTH = 7.2  # width of a figure [inch]: two columns of a paper
-
 MAX_PANELS = 12
 MAX_LABEL = 34
 
@@ -51,8 +49,7 @@ class Mark(NamedTuple):
 
     def draw(self, ax: Axes, x: Any, y: Any, **options: Any) -> None:
         """Draws points that are not joined."""
-        style = {"lw": 0, "mec": INK, "mew": 0.4, **options}
-        ax.plot(x, y, marker=self.marker, color=self.colour, **style)
+        ax.plot(x, y, marker=self.marker, color=self.colour, **{"lw": 0, "mec": INK, "mew": 0.4, **options})
 
 
 def marks_of(table: pd.DataFrame) -> dict[str, Mark]:
@@ -61,15 +58,8 @@ def marks_of(table: pd.DataFrame) -> dict[str, Mark]:
     return {search: Mark(*pair) for search, pair in zip(_declared(table), pairs, strict=False)}
 
 
-def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Draws in the style of this module, and leaves matplotlib's settings as they were."""
-
-    @wraps(draw)
-    def wrapper(*args: Any, **kwargs: Any) -> Figure:
-        with mpl.rc_context(RC):
-            return draw(*args, **kwargs)
-
-    return wrapper
+styled = mpl.rc_context(RC)
+"""Decorator: draws in the style of this module, and leaves matplotlib's settings as they were."""
 
 
 def new_figure(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
@@ -101,12 +91,6 @@ def condition_name(parts: Iterable[object]) -> str:
     """Returns the label of a model, a budget, and what else there is to a condition and its calibration."""
     model, budget, *rest = parts
     return "\n".join([f"{short(model)}, k = {budget}", *map(short, rest)])
-
-
-def plain_log_ticks(axis: Any) -> None:
-    """Writes ticks of a log axis as numbers; powers would need the mathematics that is switched off."""
-    axis.set_major_formatter(lambda value, _: f"{value:g}")
-    axis.set_minor_formatter(lambda *_: "")
 
 
 def name_axes(figure: Figure, x: str, y: str) -> None:

@@ -76,7 +76,8 @@ class Identities:
         if varying.empty:
             return
         most = varying.value_counts().index[0]
-        where = ", ".join(f"'{e}': {_literal(value)}" for e, value in zip(varying, most, strict=True))
+        literals = [text if text.lstrip("-").isdecimal() else f"'{text}'" for text in most]
+        where = ", ".join(f"'{e}': {literal}" for e, literal in zip(varying, literals, strict=True))
         said = "; ".join(f"{e} ({design.name_levels(sorted(varying[e].dropna().unique()))})" for e in varying)
         raise AnalysisError(
             f"These runs differ in what is no factor, so they cannot be pooled: {said}; keep one kind with "
@@ -102,8 +103,3 @@ def _entries(name: str, value: Any) -> Iterator[tuple[str, str]]:
 def _told_apart(level: Any, own: dict[str, str], others: list[dict[str, str]]) -> str:
     differing = [k for k in sorted(own) if any(o.get(k, ABSENT) != own[k] for o in others)]
     return " ".join([str(level), *(f"{k.partition('.')[2] or k}={own[k]}" for k in differing)])
-
-
-def _literal(text: str) -> str:
-    """Returns a value as one writes it in `where`."""
-    return text if text.lstrip("-").isdecimal() else f"'{text}'"

@@ -22,8 +22,6 @@ from deprune.record.legacy import upgraded
 from deprune.record.schema import RunRecord
 from deprune.record.store import ResultStore
 
-SUFFIX = ".parquet"
-
 RECORD = "record"
 """The column with the text of a record; the others are there for reading, and are those of the table of runs."""
 
@@ -32,8 +30,6 @@ JSON_FIELDS = ("identity", "trace", "efficiency", "warnings", "stores", "measure
 
 ANSWERS = "downstream"
 """The column with the file of scores of a run's pruned model, which runs with the same subset share."""
-
-DICTIONARY_BYTES = 1 << 26  # size up to which a column's repeated values are stored once
 
 
 def pack(results_dir: Path, file: Path) -> int:
@@ -47,7 +43,8 @@ def pack(results_dir: Path, file: Path) -> int:
         raise DataError(f"There are no runs in {results_dir}; give the results_dir of a sweep.")
     rows = [columns_of(r) | {RECORD: json.dumps(asdict(r)), ANSWERS: _answers(results_dir, r)} for r in records]
     unfinished = file.with_name(f".{file.name}.{os.getpid()}")
-    packing = {"compression": "zstd", "compression_level": 19, "dictionary_pagesize_limit": DICTIONARY_BYTES}
+    repeated = 1 << 26  # bytes up to which a column's repeated values are stored once
+    packing = {"compression": "zstd", "compression_level": 19, "dictionary_pagesize_limit": repeated}
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.Table.from_pylist(rows), unfinished, **packing)
@@ -83,7 +80,7 @@ def folder_of(results: Path) -> Path:
     Raises:
         DataError: The file is not an archive of records.
     """
-    if results.suffix != SUFFIX or not results.is_file():
+    if results.suffix != ".parquet" or not results.is_file():
         return results
     return Path(_unpacked(results.absolute(), results.stat().st_mtime_ns).name)
 

@@ -28,11 +28,7 @@ KEY = ["model", "budget", "search"]
 
 
 def read_table(name: str) -> pd.DataFrame:
-    """Returns one of the published tables, with the names that this project uses.
-
-    Args:
-        name: Name of a file in `published/` without its ending, such as `table1_accuracy`.
-    """
+    """Returns one of the published tables, such as `table1_accuracy`, with the names that this project uses."""
     table = pd.read_csv(FOLDER / f"{name}.csv")
     if "search" in table:
         table["search"] = table["search"].replace({"one_shot": "oneshot"})
@@ -108,12 +104,11 @@ def _scores(table: pd.DataFrame, objective: str, metric: str, value: pd.Series) 
 def check_published() -> pd.DataFrame:
     """Recomputes every derived number of the paper.
 
-    Returns:
-        One row per printed average, variance and correlation: `source`, `model`, `budget`,
-        `search`, `printed`, `recomputed`, `digits` printed, whether it `agrees` to those digits, and a `note` on
-        every disagreement.
+    One row per printed average, variance and correlation: `source`, `model`, `budget`, `search`, `printed`,
+    `recomputed`, `digits` printed, whether it `agrees` to those digits, and a `note` on every disagreement.
     """
-    checks = pd.concat([_check_averages(), _check_variances(), _check_correlations(), _check_times()])
+    averages = [_check_averages(1, "accuracy"), _check_averages(2, "perplexity")]
+    checks = pd.concat([*averages, _check_variances(), _check_correlations(), _check_times()])
     difference = (checks["recomputed"] - checks["printed"]).abs()
     # A printed digit is right up to half a unit; 1e-9 is for sums of decimals in binary.
     checks["agrees"] = difference <= 0.5 * 10.0 ** -checks["digits"] + 1e-9
@@ -121,14 +116,11 @@ def check_published() -> pd.DataFrame:
     return checks.assign(note=np.where(checks["agrees"], "", note)).reset_index(drop=True)
 
 
-def _check_averages() -> pd.DataFrame:
-    tables = []
-    for number, entries, value in ((1, "table1_accuracy", "accuracy"), (2, "table2_perplexity", "perplexity")):
-        means = read_table(entries).groupby(KEY, as_index=False)[value].mean()
-        rows = read_table(f"table{number}_rows").merge(means, on=KEY)
-        rows = rows.rename(columns={"avg_printed": "printed", value: "recomputed"})
-        tables.append(rows[[*KEY, "printed", "recomputed"]].assign(source=f"Table {number}, average", digits=2))
-    return pd.concat(tables)
+def _check_averages(number: int, value: str) -> pd.DataFrame:
+    means = read_table(f"table{number}_{value}").groupby(KEY, as_index=False)[value].mean()
+    rows = read_table(f"table{number}_rows").merge(means, on=KEY)
+    rows = rows.rename(columns={"avg_printed": "printed", value: "recomputed"})
+    return rows[[*KEY, "printed", "recomputed"]].assign(source=f"Table {number}, average", digits=2)
 
 
 def _check_variances() -> pd.DataFrame:
@@ -159,8 +151,7 @@ def _check_times() -> pd.DataFrame:
 def published_remarks() -> pd.DataFrame:
     """Returns where the paper's prose and its tables, or two of its tables, do not go together.
 
-    Returns:
-        One row per case: the `model`, `budget` and `search` that it is about, what was `said`, and what is `found`.
+    One row per case: the `model`, `budget` and `search` that it is about, what was `said`, and what is `found`.
     """
     rows = read_table("table1_rows")
     pruned, dense = rows[rows["budget"] > 0], rows[rows["budget"] == 0]

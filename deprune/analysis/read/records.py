@@ -20,11 +20,9 @@ from deprune.record.store import read_record
 
 SCORE_FIELDS = tuple(field.name for field in dataclasses.fields(MetricRow))
 
-
 TEXTS = "run_id model subset_hash scorer task metric response unit item_set version".split()
 
 CHUNK = 2000  # records that are turned into columns at once: millions of scores as objects would need gigabytes
-
 PARALLEL_FROM = 5 * CHUNK  # number of records from which on starting processes is worth it
 
 DUPLICATE = "duplicate"
@@ -86,9 +84,8 @@ def read_records(paths: Sequence[Path]) -> tuple[pd.DataFrame, pd.DataFrame, pd.
 
 
 def _read_chunk(paths: Sequence[Path]) -> tuple[pd.DataFrame, pd.DataFrame, list[dict[str, Any]]]:
-    runs: list[dict[str, Any]] = []
+    runs, left_out = [], []
     scores: list[tuple[Any, ...]] = []
-    left_out: list[dict[str, Any]] = []
     texts: dict[str, str] = {}
     own = {name: design.factor(name).place for name in design.names() if name not in PLACES}
     for path in paths:

@@ -14,9 +14,7 @@ from deprune.core.suggestions import unknown_name
 from deprune.record.schema import ACCURACY, LOG_PERPLEXITY, NATS_PER_TOKEN, SHARE
 
 INCREASE = "calibration loss increase"  # the one response that is not made from scores
-
 LOGIT = "logit "  # before the name of a response that is a share of items: the same on the logit scale
-
 FIRST = (ACCURACY, LOG_PERPLEXITY)  # kinds that come before others
 
 UNITS = {SHARE: ("percentage points", 100.0), NATS_PER_TOKEN: ("nats per token", 1.0)}

@@ -27,14 +27,12 @@ TEXTS = ("calib_config", "status", "unit", "device")
 """Columns that are categories, beside the factors whose levels are names."""
 
 DTYPES = {
-    "n_blocks": "Int16", "budget": "Int16", "calib_samples": "Int32", "calib_seq_len": "Int32",
-    "calib_tokens": "Int64", "calib_seed": "Int64", "search_seed": "Int64", "n_evals": "Int64",
-    "block_calls": "Int64", "peak_memory_bytes": "Int64", "budget_frac": "float64", "calib_value": "float64",
-    "calib_stderr": "float64", "calib_value_dense": "float64", "calib_accuracy": "float64",
-    "calib_accuracy_dense": "float64", "accuracy": "float64", "accuracy_dense": "float64", "search_seconds": "float64",
-    "is_dense": "bool", "racing": "bool",
-    "search_order": "Int16",
-}  # fmt: skip
+    "Int16": "n_blocks budget search_order",
+    "Int32": "calib_samples calib_seq_len",
+    "Int64": "calib_tokens calib_seed search_seed n_evals block_calls peak_memory_bytes",
+    "float64": "budget_frac calib_value calib_stderr calib_value_dense search_seconds " + " ".join(PERCENT),
+    "bool": "is_dense racing",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +144,7 @@ def _labelled(runs: pd.DataFrame, identities: Identities, failures: pd.DataFrame
 
 def typed(runs: pd.DataFrame, failures: pd.DataFrame | None = None) -> pd.DataFrame:
     """Returns runs with typed columns, and texts as categories in the order of tables, with the levels of failures."""
-    runs = runs.astype({name: dtype for name, dtype in DTYPES.items() if name in runs})
+    runs = runs.astype({name: dtype for dtype, names in DTYPES.items() for name in names.split() if name in runs})
     for name in (*design.factors_of(runs), *TEXTS):
         if name in TEXTS or runs[name].dtype in (object, "str"):
             failed = failures[name].dropna().astype(str) if failures is not None and name in failures else ()

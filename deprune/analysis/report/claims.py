@@ -28,7 +28,6 @@ TOO_FEW_DRAWS = "There are fewer than three draws, so there is no interval"
 
 ALPHA = 0.05
 NEGLIGIBLE = 0.1  # a share of variance whose whole interval is below this is too small to matter
-
 LITTLE = 0.1  # a gain is little when it wins back less than this share of what one-shot lost against the dense model
 
 ALIKE = 0.5
@@ -98,10 +97,6 @@ class Claim:
         return " ".join(f"{verdict.capitalize()}: {', '.join(parts)}." for verdict, parts in said.items() if parts)
 
 
-def _undecided(subject: str, why: str) -> Part:
-    return Part(subject, UNDECIDED, why)
-
-
 def _judged(subject: str, numbers: str, *cases: tuple[bool | np.bool, str, str]) -> Part:
     """Returns the verdict of the first case that holds, each saying whether it does, its verdict and why."""
     verdict, why = next((verdict, why) for holds, verdict, why in cases if holds)
@@ -110,9 +105,11 @@ def _judged(subject: str, numbers: str, *cases: tuple[bool | np.bool, str, str])
 
 def judge(evidence: Evidence) -> tuple[Claim, ...]:
     """Returns the four claims with their verdicts."""
+    held_out = [s for s in evidence.subjects if s.response.name in PRIMARY]
+    gaining = held_out or [s for s in evidence.subjects if s.response.name == INCREASE]
     return (
         Claim(1, STATEMENTS[0], tuple(_differ(evidence))),
-        Claim(2, STATEMENTS[1], (*_gain_little(evidence), *_converge(evidence))),
+        Claim(2, STATEMENTS[1], (*map(_gains, gaining), *_converge(evidence))),
         Claim(3, STATEMENTS[2], tuple(_larger_part(evidence))),
         Claim(4, STATEMENTS[3], (_ranks_differ(evidence),)),
     )
@@ -121,7 +118,7 @@ def judge(evidence: Evidence) -> tuple[Claim, ...]:
 def _no_patterns(evidence: Evidence) -> Iterator[Part]:
     for what, why in evidence.refusals.items():
         if what.startswith("patterns"):
-            yield _undecided(what, why)
+            yield Part(what, UNDECIDED, why)
 
 
 def _differ(evidence: Evidence) -> Iterator[Part]:
@@ -136,13 +133,17 @@ def _differ(evidence: Evidence) -> Iterator[Part]:
 def _differs(patterns: Patterns, p: float | None) -> Part:
     subject = f"patterns of {patterns.model}"
     if "V_C" not in set(patterns.headline["quantity"]):
-        return _undecided(subject, "There is one calibration configuration only, so nothing can differ.")
+        return Part(subject, UNDECIDED, "There is one calibration configuration only, so nothing can differ.")
     rows = patterns.headline.set_index("quantity")
     share, low, high = (float(rows[f"share_within{end}"]["V_C"]) for end in ("", "_low", "_high"))
     numbers = f"calibration explains {_percent(share, low, high)} of the variance within budget"
     if p is None:
-        why = _why_no_test(patterns)
-        return _undecided(subject, f"{numbers.capitalize()}, but no permutation test can be made: {why}.")
+        why = "some combinations of factors have no run"
+        if patterns.panel.n_seeds < 2:
+            why = "each configuration was drawn once, and what another draw would change is not known"
+        elif patterns.panel.is_complete:
+            why = "no draws can be exchanged"
+        return Part(subject, UNDECIDED, f"{numbers.capitalize()}, but no permutation test can be made: {why}.")
     return _judged(
         subject,
         f"{numbers}, p = {p:.3g} (exchanging whole draws, Holm over models)",
@@ -152,33 +153,18 @@ def _differs(patterns: Patterns, p: float | None) -> Part:
     )
 
 
-def _why_no_test(patterns: Patterns) -> str:
-    panel = patterns.panel
-    if panel.n_seeds < 2:
-        return "each configuration was drawn once, and what another draw would change is not known"
-    return "some combinations of factors have no run" if not panel.is_complete else "no draws can be exchanged"
-
-
-def _gain_little(evidence: Evidence) -> Iterator[Part]:
-    held_out = [s for s in evidence.subjects if s.response.name in PRIMARY]
-    yield from map(_gains, held_out or [s for s in evidence.subjects if s.response.name == INCREASE])
-
-
 def _gains(subject: Subject) -> Part:
     name, gains = f"gain in {subject.title}", subject.gains
     if gains.empty:
-        return _undecided(name, "One-shot or every complex search is missing, so there is no gain to measure.")
+        return Part(name, UNDECIDED, "One-shot or every complex search is missing, so there is no gain to measure.")
     if gains["recovered"].isna().all():
-        return _undecided(name, "One-shot lost nothing against the dense model, so there is nothing to win back.")
+        return Part(name, UNDECIDED, "One-shot lost nothing against the dense model, so there is nothing to win back.")
     best = gains.sort_values("recovered").iloc[-1]
-    numbers = (
-        f"the best search, {best['search']}, wins back {_percent(best['recovered'], best['low'], best['high'])} of "
-        f"what one-shot lost ({best['gain']:+.3g} of {best['oneshot_loss']:.3g} {subject.response.unit}; "
-        f"{best['draws']} draws)"
-    )
     return _judged(
         name,
-        numbers,
+        f"the best search, {best['search']}, wins back {_percent(best['recovered'], best['low'], best['high'])} of "
+        f"what one-shot lost ({best['gain']:+.3g} of {best['oneshot_loss']:.3g} {subject.response.unit}; "
+        f"{best['draws']} draws)",
         (gains[["low", "high"]].isna().any(axis=None), UNDECIDED, TOO_FEW_DRAWS),
         ((gains["high"] < LITTLE).all(), SUPPORTED, "Searches gain little"),
         ((gains["low"] > LITTLE).any(), NOT_SUPPORTED, "Some searches gain more than little"),
@@ -204,7 +190,8 @@ def _converge(evidence: Evidence) -> Iterator[Part]:
             (True, UNDECIDED, f"The interval reaches across {ALIKE}"),
         )
     if within.empty:
-        yield _undecided("similar subsets", "There are no two searches whose removed blocks are known on one draw.")
+        why = "There are no two searches whose removed blocks are known on one draw."
+        yield Part("similar subsets", UNDECIDED, why)
 
 
 def _seed_ceiling(table: pd.DataFrame, row: dict[Hashable, Any]) -> str:
@@ -222,9 +209,9 @@ def _larger_part(evidence: Evidence) -> Iterator[Part]:
     for name, judged in zip(PRIMARY, (_is_larger, _is_comparable), strict=True):
         subject = evidence.subject(name)
         if subject is None:
-            yield _undecided(name, f"No run has a measured {name}.")
+            yield Part(name, UNDECIDED, f"No run has a measured {name}.")
         elif subject.decomposition is None:
-            yield _undecided(name, subject.refusal)
+            yield Part(name, UNDECIDED, subject.refusal)
         else:
             yield judged(name, subject.decomposition.ratio, subject.decomposition.panel.n_seeds, p_holm)
 
@@ -262,17 +249,16 @@ def _not_judged(subject: str, ratio: Ratio, n_seeds: int) -> Part | None:
         why += f": V_C / V_S = {_times(ratio.log)}, biased upwards; run more seeds"
     else:
         why = f"There is no interval to judge by: {_ratio(ratio)}" if ratio.verdict == NO_INTERVAL else ""
-    return _undecided(subject, f"{why}.") if why else None
+    return Part(subject, UNDECIDED, f"{why}.") if why else None
 
 
 def _ranks_differ(evidence: Evidence) -> Part:
-    name = "ranks"
     if evidence.ranks.empty:
-        return _undecided(name, evidence.refusals.get("ranks", "There are no ranks to compare."))
+        return Part("ranks", UNDECIDED, evidence.refusals.get("ranks", "There are no ranks to compare."))
     rho = evidence.ranks["spearman"].dropna().to_numpy(float)
     if len(rho) < 3:
-        few = f"There are {len(rho)} conditions with three searches or more"
-        return _undecided(name, f"{few}, too few for an interval.")
+        few = f"There are {len(rho)} conditions with three searches or more, too few for an interval."
+        return Part("ranks", UNDECIDED, few)
     width = float(stats.t.ppf(1 - ALPHA / 2, len(rho) - 1) * rho.std(ddof=1) / math.sqrt(len(rho)))
     mean = float(rho.mean())
     numbers = (
@@ -285,7 +271,7 @@ def _ranks_differ(evidence: Evidence) -> Part:
     if not math.isnan(limit):
         numbers += f"; the noise of draws limits it to {limit:.2f}"
     return _judged(
-        name,
+        "ranks",
         numbers,
         (limit < ALIKE, UNDECIDED, "Searches differ too little from noise to be ranked"),
         (mean + width < ALIKE, SUPPORTED, "The ranks do not agree"),
@@ -318,16 +304,11 @@ def headline_numbers(evidence: Evidence) -> dict[str, float | str]:
     """Returns `<response>/V_C`, `/V_S`, `/log_ratio` with its `_low` and `_high`, `/verdict`; and `claim 1` to 4."""
     numbers: dict[str, float | str] = {"runs": len(evidence.results.runs)}
     for subject in evidence.subjects:
-        numbers |= _of_subject(subject)
+        said: dict[str, float | str] = {"verdict": subject.refusal}
+        if found := subject.decomposition:
+            variances, ratio = found.headline.set_index("quantity")["variance"], found.ratio
+            said = {q: float(variances[q]) for q in ("V_C", "V_S") if q in variances}
+            said |= {"log_ratio": ratio.log, "log_ratio_low": ratio.low, "log_ratio_high": ratio.high}
+            said["verdict"] = ratio.verdict
+        numbers |= {f"{subject.title}/{name}": value for name, value in said.items()}
     return numbers | {f"claim {claim.number}": claim.verdict for claim in judge(evidence)}
-
-
-def _of_subject(subject: Subject) -> dict[str, float | str]:
-    found = subject.decomposition
-    if found is None:
-        return {f"{subject.title}/verdict": subject.refusal}
-    variances = found.headline.set_index("quantity")["variance"]
-    numbers: dict[str, float | str] = {q: float(variances[q]) for q in ("V_C", "V_S") if q in variances}
-    ratio = found.ratio
-    numbers |= {"log_ratio": ratio.log, "log_ratio_low": ratio.low, "log_ratio_high": ratio.high}
-    return {f"{subject.title}/{name}": value for name, value in (numbers | {"verdict": ratio.verdict}).items()}

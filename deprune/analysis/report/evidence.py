@@ -76,12 +76,9 @@ class Evidence:
 
 
 def gather(results: Results, responses: Sequence[str] | None = None, n_resamples: int = 1000) -> Evidence:
-    """Computes everything that these results allow.
+    """Computes everything that these results allow, of all responses unless some are named.
 
-    Args:
-        results: The runs.
-        responses: Names of the responses; by default all.
-        n_resamples: Resamples of whole draws behind every interval.
+    Every interval is from `n_resamples` resamples of whole draws.
 
     Raises:
         AnalysisError: A response does not exist, or no run was pruned.
@@ -89,34 +86,24 @@ def gather(results: Results, responses: Sequence[str] | None = None, n_resamples
     if results.runs["is_dense"].all():
         raise AnalysisError(f"All {len(results.runs)} runs are of dense models, so there is nothing to compare.")
     refusals: dict[str, str] = {}
-    names = responses or _all_responses(results)
-    subjects = tuple(subject for name in names for subject in subjects_of(results, name, n_resamples))
+    several = {r.kind for r in responses_of(results) if len(r.tasks) > 1}  # parts of a mean of one are left out
+    every = [r.name for r in responses_of(results) if r.task is None or r.kind in several]
+    subjects = tuple(subject for name in responses or every for subject in subjects_of(results, name, n_resamples))
     models = with_patterns(results)[design.MODEL].astype(str).unique()
     patterns = [_attempt(refusals, f"patterns of {m}", partial(decompose_patterns, results, m)) for m in models]
     if not len(models):
         refusals["patterns"] = "No run says which blocks were removed."
     pairs, ranks = _ranks(results, refusals)
-    first = subjects[0]
-    compared = partial(agreement_between_calibrations, first.results, first.response.name)
+    compared = partial(agreement_between_calibrations, subjects[0].results, subjects[0].response.name)
     agreement = _attempt(refusals, "agreement between calibrations", compared)
+    # Controls look at no loss, so they cannot converge to anything.
+    converging = replace(results, runs=results.runs[results.runs["search_kind"] != Kind.CONTROL])
     return Evidence(
         results=results, subjects=subjects, patterns=tuple(p for p in patterns if p is not None),
-        consensus=_consensus(results), dispersion=dispersion(results), ranks=ranks, rank_pairs=pairs,
+        consensus=consensus(converging), dispersion=dispersion(results), ranks=ranks, rank_pairs=pairs,
         mean_rank_p=math.nan if ranks.empty else searches_ranked.mean_rank_correlation(results)[1],
         agreement=pd.DataFrame() if agreement is None else agreement, gaps=_gaps(results, refusals), refusals=refusals,
     )  # fmt: skip
-
-
-def _all_responses(results: Results) -> list[str]:
-    """Returns the responses, without the parts of a mean of one."""
-    found = responses_of(results)
-    several = {r.kind for r in found if len(r.tasks) > 1}
-    return [r.name for r in found if r.task is None or r.kind in several]
-
-
-def _consensus(results: Results) -> pd.DataFrame:
-    runs = results.runs  # controls look at no loss, so they cannot converge to anything
-    return consensus(replace(results, runs=runs[runs["search_kind"] != Kind.CONTROL]))
 
 
 def _attempt(refusals: dict[str, str], what: str, compute: Callable[[], T]) -> T | None:
@@ -145,25 +132,18 @@ def _ranks(results: Results, refusals: dict[str, str]) -> tuple[pd.DataFrame, pd
     return pairs, perplexity_against_accuracy(results, drop_copies=True)
 
 
-def published_ranks() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Returns the ranks of the study's Figure 2 and their correlations; the accuracies behind it are not printed."""
-    pairs = read_table("figure2_ranks").assign(calib_config="nll c4 n64")
-    rows, within = [], design.configurations(pairs)
-    for key, group in pairs.groupby(within):
-        row = dict(zip(within, key, strict=True)) | {"searches": len(group), "distinct": 0}
-        rows.append(row | searches_ranked.correlations(group["perplexity_rank"], group["accuracy_rank"]))
-    return pairs, pd.DataFrame(rows)
-
-
 def with_published_ranks(evidence: Evidence) -> Evidence:
-    """Returns the evidence of the study's tables with the ranks of its Figure 2."""
-    pairs, ranks = published_ranks()
+    """Returns the evidence of the study's tables with the ranks of its Figure 2, whose accuracies are not printed."""
+    pairs = read_table("figure2_ranks").assign(calib_config="nll c4 n64")
+    rows, ranked, within = [], [], design.configurations(pairs)
+    for key, group in pairs.groupby(within):
+        ranked.append((group["perplexity_rank"], group["accuracy_rank"]))
+        row = dict(zip(within, key, strict=True)) | {"searches": len(group), "distinct": 0}
+        rows.append(row | searches_ranked.correlations(*ranked[-1]))
+    _, p = searches_ranked.mean_correlation([(first.tolist(), second.tolist()) for first, second in ranked])
     refusals = {what: why for what, why in evidence.refusals.items() if what != "ranks"}
-    by_condition = pairs.groupby(design.configurations(pairs))
-    ranked = [(g["perplexity_rank"].tolist(), g["accuracy_rank"].tolist()) for _, g in by_condition]
-    _, p = searches_ranked.mean_correlation(ranked)
     pairs = pairs.astype({design.SEARCH: evidence.results.runs[design.SEARCH].dtype})
-    return replace(evidence, rank_pairs=pairs, ranks=ranks, mean_rank_p=p, refusals=refusals)
+    return replace(evidence, rank_pairs=pairs, ranks=pd.DataFrame(rows), mean_rank_p=p, refusals=refusals)
 
 
 def _gaps(results: Results, refusals: dict[str, str]) -> pd.DataFrame:

@@ -16,9 +16,6 @@ from deprune.analysis.report.subject import Subject, shares_by_seeds
 from deprune.analysis.report.tables import Exhibit
 from deprune.analysis.variance.panel import Panel
 
-SHORT = {"percentage points": "pp", "nats per token": "nat", "nat/token": "nat"}
-"""Units as they are written beside bars."""
-
 
 @dataclass(frozen=True)
 class Plot(Exhibit):
@@ -60,12 +57,12 @@ def _pattern_plots(evidence: Evidence) -> Iterator[Plot]:
         figure = figures.block_shares(patterns.by_block, patterns.model)
         yield Plot(f"blocks {patterns.model}", "patterns", caption, figure)
     within = design.conditions(known)
-    for model, budget, *more in sorted(set(known[within].itertuples(index=False, name=None))):
+    for key in sorted(set(known[within].itertuples(index=False, name=None))):
+        model, budget, *more = key
         caption = (
             f"Similarity of patterns of {', '.join(map(str, (model, *more)))}, {budget} blocks removed, between every "
             "two searches and calibrations. Squares along the diagonal: one calibration, different searches."
         )
-        key = (model, budget, *more)
         table = similarity(evidence.results, dict(zip(within, key, strict=True)))
         if len(table) > 1:
             name = " ".join([f"consensus {model} k{budget}", *map(str, more)])
@@ -81,10 +78,10 @@ def _search_plots(subject: Subject) -> Iterator[Plot]:
     if len(subject.costs) and subject.costs["cost"].nunique() > 1:
         caption = f"Cost of the search and {subject.title}. Line: what no search beats; band: one standard error of a "
         caption += "difference."
+        caption += _first_of(subject.costs[design.configurations(subject.costs)].drop_duplicates(), MAX_PANELS)
         higher = subject.response.higher_is_better
         figure = figures.quality_cost(subject.costs, subject.label, higher_is_better=higher)
-        n_panels = subject.costs[design.configurations(subject.costs)].drop_duplicates()
-        yield Plot(f"cost {subject.title}", "search", caption + _first_of(n_panels, MAX_PANELS), figure)
+        yield Plot(f"cost {subject.title}", "search", caption, figure)
 
 
 def _variance_plots(evidence: Evidence, subjects: list[Subject]) -> Iterator[Plot]:
@@ -114,10 +111,10 @@ def _variance_plots(evidence: Evidence, subjects: list[Subject]) -> Iterator[Plo
 
 
 def _switches(evidence: Evidence) -> pd.DataFrame:
-    rows = []
+    rows, units = [], {"percentage points": "pp", "nats per token": "nat", "nat/token": "nat"}
     for subject in evidence.subjects:
         if found := subject.decomposition:
-            unit = SHORT.get(subject.response.unit, subject.response.unit)
+            unit = units.get(subject.response.unit, subject.response.unit)
             rows.append((subject.title, *_switch_texts(found.panel, found.factors, "switch_rms", unit)))
     for patterns in evidence.patterns:
         texts = _switch_texts(patterns.panel, patterns.factors, "switch_difference", "blocks")

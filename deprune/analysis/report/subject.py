@@ -59,11 +59,6 @@ class Subject:
         return self.response.task is not None
 
 
-OVER_TASKS = "The noise of items is subtracted: these numbers speak of the tasks, not of these very items alone."
-NO_ANSWERS = "the answers to single items are not there or are not those behind the records"
-NO_GRID = "that needs a complete grid with two calibration seeds or more, and tasks of two items or more"
-
-
 def subjects_of(results: Results, name: str, n_resamples: int) -> list[Subject]:
     """Returns one subject for a response, or several where objectives measure different things."""
     return [_subject(part, name, title, notes, n_resamples) for part, title, notes in _parts(results, name)]
@@ -107,10 +102,13 @@ def _decompose(results: Results, chosen: Measured, n_resamples: int) -> tuple[De
     name = chosen.name
     if not chosen.is_mean_of_items:
         return decompose(results, name, n_resamples=n_resamples), ()
+    note = "The noise of items is subtracted: these numbers speak of the tasks, not of these very items alone."
     try:
-        return decompose(results, name, over_items=True, n_resamples=n_resamples), (OVER_TASKS,)
-    except DepruneError as error:
-        why = NO_ANSWERS if isinstance(error, DataError) else NO_GRID
+        return decompose(results, name, over_items=True, n_resamples=n_resamples), (note,)
+    except DataError:
+        why = "the answers to single items are not there or are not those behind the records"
+    except DepruneError:
+        why = "that needs a complete grid with two calibration seeds or more, and tasks of two items or more"
     note = f"The noise of items is not subtracted, for {why}: these numbers speak of these very items."
     return decompose(results, name, n_resamples=n_resamples), (note,)
 
@@ -129,11 +127,9 @@ def _costs(results: Results, name: str) -> pd.DataFrame:
 
 
 def shares_by_seeds(subject: Subject, n_resamples: int = 500) -> pd.DataFrame:
-    """Returns the shares within condition from the first 2, 3, … calibration seeds.
+    """Returns the shares within condition from the first 2, 3, … calibration seeds; empty for fewer than three.
 
-    Returns:
-        `subject`, `seeds`, `quantity`, `share_within`, `share_within_low`, `share_within_high`; empty for fewer than
-        three seeds.
+    They are headline tables with `subject` and the number of `seeds`.
     """
     seeds = sorted(subject.results.runs.loc[~subject.results.runs["is_dense"], design.SEED].dropna().unique())
     tables = []

@@ -20,13 +20,7 @@ MAX_LEVELS = 12
 
 @dataclass(frozen=True)
 class Exhibit:
-    """What a report shows.
-
-    Attributes:
-        name: Of its files.
-        section: The section that shows it.
-        caption: What it says.
-    """
+    """What a report shows: the name of its files, the section that it stands in, and its caption."""
 
     name: str
     section: str
@@ -49,11 +43,6 @@ DECOMPOSITION = {
     "components": "Functional-ANOVA components of every term.",
 }
 """What decompositions of responses and of patterns have in common: attribute -> caption."""
-
-RATES = (
-    "Jobs of pruned models at every level: done, failed, stale (a record that cannot be used), and diverged among "
-    "those done. Where rates differ between levels, so may what is left to compare."
-)
 
 RESPONSES = {
     "calibration_parts": "How V_C splits among the calibration factors (Shapley); where aliased, of a whole that the "
@@ -82,11 +71,15 @@ def make_tables(evidence: Evidence, claims: tuple[Claim, ...]) -> list[Table]:
 
 def _run_tables(evidence: Evidence) -> Iterator[Table]:
     runs, failures = evidence.results.runs, evidence.results.failures
+    rates = (
+        "Jobs of pruned models at every level: done, failed, stale (a record that cannot be used), and diverged among "
+        "those done. Where rates differ between levels, so may what is left to compare."
+    )
     means = _by_subject(evidence, lambda subject: subject.values)
     yield Table("factors", "run", "The factors and their levels among the pruned runs.", _factors(runs))
     yield Table("dense", "run", "What the dense models reach.", _dense(evidence))
     yield Table("aliases", "run", "Pairs of factors of which not every combination was run.", alias_table(runs))
-    yield Table("rates", "run", RATES, rates_by_level(evidence.results))
+    yield Table("rates", "run", rates, rates_by_level(evidence.results))
     yield Table("failures", "run", "Jobs that failed.", failures.dropna(axis=1, how="all"))
     left_out = evidence.results.left_out.dropna(axis=1, how="all")
     yield Table("left_out", "run", "Records that were left out, and why.", left_out)
@@ -103,7 +96,6 @@ def _pattern_tables(evidence: Evidence) -> Iterator[Table]:
 
 
 def _search_tables(evidence: Evidence) -> Iterator[Table]:
-    gaps = evidence.gaps
     gains = (
         "Gain of each complex search over one-shot on the same draw, and the share of one-shot's loss against the "
         "dense model that it wins back; intervals hold for all searches together."
@@ -117,10 +109,10 @@ def _search_tables(evidence: Evidence) -> Iterator[Table]:
     yield Table("spread", "search", spread, _by_subject(evidence, lambda subject: subject.spread))
     yield Table("cost", "search", cost, _by_subject(evidence, lambda subject: subject.costs))
     yield Table("consensus", "search", consensus, evidence.consensus)
-    if len(gaps):
+    if len(evidence.gaps):
         caption = "Optimality gap by search: 0 is the best subset, 1 the mean of all subsets."
-        yield Table("gaps_by_search", "search", caption, gaps_by_search(gaps).reset_index())
-        yield Table("gaps", "search", "Optimality gap of every run whose space is wholly evaluated.", gaps)
+        yield Table("gaps_by_search", "search", caption, gaps_by_search(evidence.gaps).reset_index())
+        yield Table("gaps", "search", "Optimality gap of every run whose space is wholly evaluated.", evidence.gaps)
 
 
 def _variance_tables(evidence: Evidence) -> Iterator[Table]:

@@ -25,10 +25,7 @@ from deprune.analysis.report.tables import Table, make_tables
 from deprune.core.errors import ConfigError, RecordError
 from deprune.core.fingerprint import file_name_of
 
-GENERATOR = f"deprune {deprune.__version__}"
-PARTS = ("tables", "figures", "report.html")
 MAX_ROWS = 200
-PUBLISHED = "the tables of arXiv:2604.24938v1"
 
 
 def check_free(out: Path) -> None:
@@ -44,17 +41,10 @@ def check_free(out: Path) -> None:
 
 
 def write_report(evidence: Evidence, out: Path) -> Path:
-    """Writes the report; what is in the folder of an earlier one is replaced once all is made.
-
-    Args:
-        evidence: What `gather` returns.
-        out: A new or empty folder, or one with an earlier report.
-
-    Returns:
-        The path of the page.
+    """Writes the report, and returns the path of the page; an earlier one is replaced once all is made.
 
     Raises:
-        ConfigError: The folder holds something else.
+        ConfigError: The folder is neither new nor empty, nor does it hold an earlier report.
         RecordError: It cannot be written.
     """
     check_free(out)
@@ -67,7 +57,7 @@ def write_report(evidence: Evidence, out: Path) -> Path:
     try:
         _write_parts(evidence, draft)
         out.mkdir(exist_ok=True)
-        for part in PARTS:
+        for part in ("tables", "figures", "report.html"):
             old = out / part
             shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
             (draft / part).rename(old)
@@ -86,9 +76,10 @@ def _write_parts(evidence: Evidence, folder: Path) -> None:
     plots = [(plot, _write_plot(plot, folder / "figures")) for plot in make_plots(evidence)]
     checks, script = check_published(), (Path(__file__).parent / "templates" / "sort.js").read_text(encoding="utf-8")
     page = _environment().get_template("report.html.j2").render(
-        evidence=evidence, source=PUBLISHED if evidence.results.folder is None else "records of your own sweeps",
+        evidence=evidence, generator=f"deprune {deprune.__version__}",
+        source="records of your own sweeps" if evidence.results.folder else "the tables of arXiv:2604.24938v1",
         claims=claims, rules=RULES, checks=checks, off=checks[~checks["agrees"]].to_dict("records"),
-        tables={table.name: table for table in tables}, generator=GENERATOR, max_rows=MAX_ROWS,
+        tables={table.name: table for table in tables}, max_rows=MAX_ROWS,
         plots=[(plot, file_name_of(plot.name), Markup(svg)) for plot, svg in plots], script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )  # fmt: skip
@@ -127,12 +118,9 @@ def _environment() -> jinja2.Environment:
         loader=jinja2.PackageLoader("deprune.analysis.report", "templates"), autoescape=True, trim_blocks=True,
         lstrip_blocks=True, undefined=jinja2.StrictUndefined,
     )  # fmt: skip
-    environment.filters |= {"cell": format_cell, "rows": _rows}
+    environment.filters["rows"] = lambda frame: frame.head(MAX_ROWS).astype(object).to_numpy().tolist()
+    environment.filters["cell"] = format_cell
     return environment
-
-
-def _rows(frame: pd.DataFrame) -> list[list[Any]]:
-    return frame.head(MAX_ROWS).astype(object).to_numpy().tolist()
 
 
 def format_cell(value: Any) -> str:
