@@ -40,8 +40,7 @@ class Patterns(Decomposed):
 
 def with_patterns(results: Results) -> pd.DataFrame:
     """Returns the pruned runs whose removed blocks are known."""
-    runs = results.runs
-    return runs[~runs["is_dense"] & runs["subset"].notna()]
+    return results.runs[~results.runs["is_dense"] & results.runs["subset"].notna()]
 
 
 def masks_of(runs: pd.DataFrame) -> pd.DataFrame:
@@ -56,8 +55,7 @@ def masks_of(runs: pd.DataFrame) -> pd.DataFrame:
         found = f"of {', '.join(map(str, lengths))} blocks" if lengths else "without removed blocks"
         raise AnalysisError(f"These runs are {found}, so patterns cannot be compared; take one model's runs.")
     bits = [[float(bit) for bit in subset] for subset in runs.loc[known, "subset"]]
-    masks = pd.DataFrame(bits, index=runs.index[known], columns=range(lengths[0]))
-    return masks.reindex(runs.index)
+    return pd.DataFrame(bits, index=runs.index[known], columns=range(lengths[0])).reindex(runs.index)
 
 
 def decompose_patterns(results: Results, model: str, *, n_resamples: int = 500, seed: int = 0) -> Patterns:
@@ -90,9 +88,8 @@ def decompose_patterns(results: Results, model: str, *, n_resamples: int = 500, 
 
 def _by_block(panel: Panel) -> pd.DataFrame:
     rows = []
-    for block in range(panel.values.shape[1]):
-        one = replace(panel, values=panel.values[:, block])
-        point = estimate(one)
-        values = quantities(one, np.append(point.terms, point.seed))
-        rows.append({"block": block, "removed": one.values.mean(), **values})
+    for block, column in enumerate(panel.values.T):
+        point = estimate(replace(panel, values=column))
+        values = quantities(panel, np.append(point.terms, point.seed))
+        rows.append({"block": block, "removed": column.mean(), **values})
     return pd.DataFrame(rows)

@@ -59,8 +59,6 @@ def similarity(results: Results, at: Mapping[str, object]) -> pd.DataFrame:
     order = [*runs[design.SEARCH].cat.categories.astype(str)].index
     in_order = sorted(labels.unique(), key=lambda kind: (kind[0], order(kind[1])))
     kinds = pd.MultiIndex.from_tuples(in_order, names=labels.names)
-    members = (labels.to_numpy()[:, None] == kinds.to_numpy()).astype(float)
-    known = np.isfinite(corrected).astype(float)
-    sums, counts = members.T @ np.nan_to_num(corrected) @ members, members.T @ known @ members
-    means = np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
-    return pd.DataFrame(means, index=kinds, columns=kinds)
+    members = pd.get_dummies(labels, dtype=float)[[*kinds]].to_numpy()
+    sums, counts = (members.T @ part @ members for part in (np.nan_to_num(corrected), np.isfinite(corrected)))
+    return pd.DataFrame(sums, kinds, kinds) / np.where(counts > 0, counts, np.nan)

@@ -4,12 +4,12 @@ import math
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from deprune.analysis import design
 from deprune.analysis.read.responses import response
 from deprune.analysis.read.results import Results
 from deprune.analysis.types import Array
+from deprune.analysis.variance.intervals import jackknife
 from deprune.core.kinds import Kind
 
 BASELINE = "oneshot"  # the search that all others are compared with
@@ -34,7 +34,7 @@ def gains_over_oneshot(results: Results, name: str) -> pd.DataFrame:
         gained = (wide[search] - wide[BASELINE]).dropna()
         denominator = lost[gained.index].to_numpy(float)
         draws = pd.factorize(gained.index.get_level_values("draw"))[0]
-        value, low, high = _ratio(gained.to_numpy(float), denominator, draws, 0.05 / len(others))
+        value, low, high = _ratio(gained.to_numpy(float), denominator, draws, 1 - 0.05 / len(others))
         means = {"gain": float(gained.mean()), "oneshot_loss": float(denominator.mean())}
         counts = {"cells": len(gained), "draws": len(np.unique(draws))}
         rows.append({"search": search, **means, "recovered": value, "low": low, "high": high, **counts})
@@ -57,16 +57,12 @@ def _paired(results: Results, name: str) -> tuple[pd.DataFrame, pd.Series]:
     return wide, dense.reindex(wide.index) - wide[BASELINE]
 
 
-def _ratio(above: Array, below: Array, draws: Array, alpha: float) -> tuple[float, float, float]:
-    """Returns a ratio of sums, with an interval of level 1 − alpha from leaving out whole draws."""
+def _ratio(above: Array, below: Array, draws: Array, level: float) -> tuple[float, float, float]:
+    """Returns a ratio of sums, with an interval from leaving out whole draws."""
     if not below.sum() > 0:
         return math.nan, math.nan, math.nan
     value = float(above.sum() / below.sum())
-    n = int(draws.max()) + 1
-    sums = np.stack([np.bincount(draws, weights, n) for weights in (above, below)])
-    numerators, denominators = np.array([[above.sum()], [below.sum()]]) - sums
-    if n < 3 or not (denominators > 0).all():
+    numerators, denominators = (part.sum() - np.bincount(draws, part) for part in (above, below))
+    if not (denominators > 0).all():
         return value, math.nan, math.nan
-    left = numerators / denominators
-    width = stats.t.ppf(1 - alpha / 2, n - 1) * math.sqrt((n - 1) / n * float(((left - left.mean()) ** 2).sum()))
-    return value, value - width, value + width
+    return jackknife(value, numerators / denominators, level)

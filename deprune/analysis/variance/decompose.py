@@ -213,8 +213,7 @@ def _notes(panel: Panel, chosen: Measured, point: Estimate) -> list[str]:
 
 def _rivals_have_other_draws(panel: Panel) -> bool:
     others = [panel.rows[f].astype(str).to_numpy() for f in design.factors_of(panel.rows) if f != SEARCH]
-    rivals = pd.DataFrame({str(i): column for i, column in enumerate([*others, panel.seeds])})
-    return bool(pd.Series(panel.draws).groupby([rivals[c] for c in rivals]).nunique().max() > 1)
+    return bool(pd.Series(panel.draws).groupby([*others, panel.seeds]).nunique().max() > 1)
 
 
 def sensitivity(results: Results, reported: Decomposition, n_resamples: int = 1000) -> pd.DataFrame:
@@ -253,9 +252,7 @@ def _readings(results: Results, reported: Decomposition) -> Iterator[tuple[str, 
 
 
 def _row(reading: str, found: Decomposition) -> dict[str, object]:
-    shares = found.headline.set_index("quantity")["share_within"].drop("V_condition")
+    shares = found.headline.set_index("quantity")["share_within"].drop("V_condition").add_suffix("_share_within")
     ratio = found.ratio
-    row: dict[str, object] = {"reading": reading}
-    row |= {f"{name}_share_within": float(share) for name, share in shares.items()}
-    row |= {"log_ratio": ratio.log, "low": ratio.low, "high": ratio.high, "verdict": ratio.verdict}
-    return row | {"estimator": found.estimator, "remark": math.nan}
+    judged = {"log_ratio": ratio.log, "low": ratio.low, "high": ratio.high, "verdict": ratio.verdict}
+    return {"reading": reading, **shares, **judged, "estimator": found.estimator, "remark": math.nan}

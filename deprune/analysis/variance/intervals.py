@@ -2,9 +2,8 @@
 
 Runs of one draw are not independent, so rows are never resampled. Resampling adds noise to a statistic that is
 quadratic in it, so the ordinary percentile interval is wrong; here the estimator is recomputed around a centre whose
-components are the estimated ones, and the interval is the estimate minus the quantiles of its error
-there (the basic interval), on the logit scale for shares and the log scale for the ratio, and a little wider for
-the draws being few.
+components are the estimated ones, and the interval is the estimate minus the quantiles of its error there (the basic
+interval), on the logit scale for shares and the log scale for the ratio, and a little wider for the draws being few.
 
 Source: own; coverage is measured in `experiments/statistics`.
 """
@@ -39,14 +38,13 @@ def resample(
         Components of the centre followed by its seed variance, `(n_terms + 1,)`, and those of the resamples,
         `(n, n_terms + 1)`; none for vectors on incomplete grids.
     """
+    centre = np.append(np.maximum(estimate.terms, 0), max(estimate.seed, 0.0))
     if estimate.estimator == CROSS_REPLICATE:
-        return _resample_draws(panel, estimate, n, rng, items)
-    return _resample_model(panel, estimate, n, rng)
+        return centre, _resample_draws(panel, estimate, n, rng, items)
+    return centre, _resample_model(panel, estimate, n, rng)
 
 
-def _resample_draws(
-    panel: Panel, estimate: Estimate, n: int, rng: Generator, items: ItemNoise | None
-) -> tuple[Array, Array]:
+def _resample_draws(panel: Panel, estimate: Estimate, n: int, rng: Generator, items: ItemNoise | None) -> Array:
     grid, r = panel.grid, panel.n_seeds
     cube = panel.cube().reshape(-1, r, grid.n_cells)  # one cube per column of the response
     mean = grid.coefficients(cube.mean(axis=1))
@@ -67,17 +65,13 @@ def _resample_draws(
     # What search seeds add within a draw was averaged before, so it stays outside the resampling.
     resamples[:, -1] += estimate.seed + (items.seed if items else 0.0) - float(estimators.seed_variance(cube).sum())
     resamples[:, 0] = 0.0
-    return _at_centre(estimate), resamples
+    return resamples
 
 
-def _at_centre(estimate: Estimate) -> Array:
-    return np.append(np.maximum(estimate.terms, 0), max(estimate.seed, 0.0))
-
-
-def _resample_model(panel: Panel, estimate: Estimate, n: int, rng: Generator) -> tuple[Array, Array]:
+def _resample_model(panel: Panel, estimate: Estimate, n: int, rng: Generator) -> Array:
     grid = panel.grid
     if panel.values.ndim > 1:  # removed blocks are no normal numbers, so there is no model to draw from
-        return _at_centre(estimate), np.empty((0, len(grid.terms) + 1))
+        return np.empty((0, len(grid.terms) + 1))
     model, columns = estimators.mixed_model(panel, estimate.order)
     fit = model.fit(panel.values[:, None])
     raw = np.zeros(grid.n_cells)
@@ -91,7 +85,7 @@ def _resample_model(panel: Panel, estimate: Estimate, n: int, rng: Generator) ->
     squares[:, columns] = again.coefficients**2 - again.variances
     terms = grid.by_term(squares)
     terms[:, 0] = 0.0
-    return _at_centre(estimate), np.column_stack([terms, again.draw + again.residual])
+    return np.column_stack([terms, again.draw + again.residual])
 
 
 def _shrinkage(raw: Array, estimated: Array) -> Array:
@@ -156,6 +150,13 @@ def p_of_log_ratio(above: Array, below: Array, degrees: float) -> float:
         _, lower, upper = interval_of_log_ratio(above, below, degrees, 1 - middle)
         low, high = (low, middle) if lower > 0 or upper < 0 else (middle, high)
     return high
+
+
+def jackknife(value: float, without: Array, level: float = LEVEL) -> tuple[float, float, float]:
+    """Returns a value with its interval from what it is `without` each draw; NaN for fewer than three of these."""
+    n = len(without)
+    width = stats.t.ppf((1 + level) / 2, n - 1) * (n - 1) * stats.sem(without) if n > 2 else np.nan
+    return value, float(value - width), float(value + width)
 
 
 def _tails(resamples: Array, level: float = LEVEL) -> tuple[float, float]:

@@ -161,6 +161,11 @@ def build_panel(runs: pd.DataFrame, response: pd.DataFrame | pd.Series, factors:
     return panel
 
 
+def combinations_of(rows: pd.DataFrame, factors: Sequence[str]) -> Array:
+    """Returns one number for each combination of levels, `(n,)`."""
+    return rows.assign(all=0).groupby(["all", *factors], observed=True, dropna=False).ngroup().to_numpy()
+
+
 def alias_table(runs: pd.DataFrame) -> pd.DataFrame:
     """Returns the pairs of factors of which not every combination was run.
 
@@ -263,7 +268,7 @@ def _checked(columns: Columns, factors: Sequence[str], varying: Sequence[str]) -
 def _missing_combinations(columns: Columns, group: Sequence[str]) -> int:
     if len(group) < 2:
         return 0
-    existing = set(zip(*(columns[f][0].tolist() for f in group), strict=True))
+    existing = set(zip(*(columns[f][0] for f in group), strict=True))
     return math.prod(len(columns[f][1]) for f in group) - len(existing)
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 
 from deprune.analysis import design
 from deprune.analysis.types import Array, Generator
-from deprune.analysis.variance.panel import SEARCH, Panel
+from deprune.analysis.variance.panel import SEARCH, Panel, combinations_of
 
 CHUNK = 128  # permutations that are evaluated at once, to bound the memory
 
@@ -90,14 +90,13 @@ def _layout(panel: Panel, places: Array, effect: str) -> tuple[Array, list[Array
     exchanged = [SEARCH] if effect == "search" else list(panel.calibration_factors)
     rest = [f for f in design.factors_of(frame) if f not in exchanged]
     cells = frame.loc[places[0]]
-    level = cells.groupby(exchanged, observed=True, dropna=False).ngroup().to_numpy()
-    order = np.lexsort((cells.groupby(rest, observed=True, dropna=False).ngroup().to_numpy(), level))
+    level = combinations_of(cells, exchanged)
+    order = np.lexsort((combinations_of(cells, rest), level))
     counts = np.bincount(level)
     # Configurations with different cells cannot be exchanged for one another.
     inside = order.reshape(len(counts), -1) if np.ptp(counts) == 0 else order[None]
-    firsts = frame.loc[places[:, 0]]
     own = [f for f in design.factors_of(frame, *design.WITHIN) if _is_constant(frame[f], places)]
-    keys = firsts.groupby(own, observed=True).ngroup().to_numpy() if own else np.zeros(len(places), dtype=int)
+    keys = combinations_of(frame.loc[places[:, 0]], own)
     return inside, [np.flatnonzero(keys == k) for k in np.unique(keys)]
 
 
