@@ -59,13 +59,9 @@ def masks_of(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def decompose_patterns(results: Results, model: str, *, n_resamples: int = 500, seed: int = 0) -> Patterns:
-    """Decomposes the removal patterns of one model over the swept grid.
+    """Decomposes the removal patterns of one model over the swept grid; those of two models have no common blocks.
 
-    Args:
-        results: The runs.
-        model: One of their models; patterns of different models have no common blocks.
-        n_resamples: Number of bootstrap resamples of whole draws.
-        seed: Of resampling and permuting.
+    The bootstrap resamples whole draws; the seed is that of resampling and permuting.
 
     Raises:
         AnalysisError: The model is unknown, or the cells do not allow it.

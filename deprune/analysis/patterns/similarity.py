@@ -61,4 +61,4 @@ def similarity(results: Results, at: Mapping[str, object]) -> pd.DataFrame:
     kinds = pd.MultiIndex.from_tuples(in_order, names=labels.names)
     members = pd.get_dummies(labels, dtype=float)[[*kinds]].to_numpy()
     sums, counts = (members.T @ part @ members for part in (np.nan_to_num(corrected), np.isfinite(corrected)))
-    return pd.DataFrame(sums, kinds, kinds) / np.where(counts > 0, counts, np.nan)
+    return pd.DataFrame(sums / np.where(counts > 0, counts, np.nan), index=kinds, columns=kinds)

@@ -14,8 +14,6 @@ from deprune.core.kinds import Kind
 
 BASELINE = "oneshot"  # the search that all others are compared with
 
-NOT_COMPLEX = (Kind.CONTROL, Kind.SIMPLE)
-
 
 def gains_over_oneshot(results: Results, name: str) -> pd.DataFrame:
     """Compares every complex search with one-shot by a response, in the same condition, configuration and draw.
@@ -27,7 +25,8 @@ def gains_over_oneshot(results: Results, name: str) -> pd.DataFrame:
         together: each is of level 1 − 0.05/m. Only searches that share a cell with one-shot have a row.
     """
     wide, lost = _paired(results, name)
-    simple = {*results.runs.loc[results.runs["search_kind"].isin(NOT_COMPLEX), design.SEARCH].astype(str)}
+    is_simple = results.runs["search_kind"].isin([Kind.CONTROL, Kind.SIMPLE])
+    simple = {*results.runs.loc[is_simple, design.SEARCH].astype(str)}
     others = [s for s in wide.columns if s not in simple and (wide[s] - wide[BASELINE]).notna().any()]
     rows = []
     for search in others:
@@ -48,8 +47,7 @@ def _paired(results: Results, name: str) -> tuple[pd.DataFrame, pd.Series]:
     frame = runs.assign(value=sign * chosen.values, dense=sign * chosen.dense, draw=design.draws_of(runs))
     frame = frame[~runs["is_dense"] & frame["value"].notna()]
     cell = [*design.configurations(frame), design.SEED, "draw"]
-    cells = frame.groupby([*cell, design.SEARCH], observed=True, dropna=False)
-    wide = cells["value"].mean().unstack()
+    wide = frame.groupby([*cell, design.SEARCH], observed=True, dropna=False)["value"].mean().unstack()
     wide.columns = wide.columns.astype(str)
     if BASELINE not in wide:
         return pd.DataFrame(), pd.Series(dtype=float)

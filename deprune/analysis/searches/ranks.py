@@ -17,7 +17,6 @@ from deprune.analysis.types import Array
 from deprune.record.schema import ACCURACY, LOG_PERPLEXITY
 
 MAX_EXACT = 8  # up to this many items all orders are tried (40,320); beyond, a random sample of them
-
 N_RANDOM = 19_999
 
 
@@ -68,11 +67,8 @@ def perplexity_against_accuracy(
 ) -> pd.DataFrame:
     """Ranks the searches of every condition by both responses (rank 1 is best) and correlates the ranks.
 
-    Args:
-        results: The runs.
-        perplexity: A response of perplexity, or another that is better when lower.
-        accuracy: A response of accuracy.
-        drop_copies: Count searches that found the same subset once.
+    In place of perplexity any response serves that is better when lower. With `drop_copies`, searches that found the
+    same subset count once.
 
     Returns:
         One row per model, budget and calibration configuration: number of `searches` and of `distinct`

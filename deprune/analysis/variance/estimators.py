@@ -57,12 +57,8 @@ def estimate(panel: Panel, order: int | None = None) -> Estimate:
     """Estimates the components with the estimator that fits the design.
 
     A complete grid with two seeds or more: cross-replicate. An incomplete or unequally replicated one: fit then
-    decompose. One seed per cell: the same at a lower order, marked as biased.
-
-    Args:
-        panel: The runs.
-        order: Highest order of the terms fitted on incomplete or unreplicated grids; by default
-            the highest of 3 and 2 that the design can estimate.
+    decompose. One seed per cell: the same at a lower order, marked as biased. The `order` is the highest of the terms
+    fitted there, by default that of `choose_order`.
 
     Raises:
         AnalysisError: Terms cannot be estimated from these cells.

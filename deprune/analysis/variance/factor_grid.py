@@ -18,12 +18,7 @@ from deprune.analysis.types import Array, Term
 
 @dataclass(frozen=True)
 class Grid:
-    """All combinations of the levels of some factors; cells are in row-major order.
-
-    Attributes:
-        factors: Names, in the order in which terms name them.
-        levels: The levels of each factor.
-    """
+    """All combinations of the levels of some factors, which terms name in this order; cells are in row-major order."""
 
     factors: tuple[str, ...]
     levels: tuple[tuple[object, ...], ...]

@@ -170,9 +170,6 @@ def calibration_parts(panel: Panel, point: Estimate) -> pd.DataFrame:
     Returns:
         `factor`, `variance`, its `share` of V_C, and whether it is `aliased`.
     """
-    columns = ["factor", "variance", "share", "aliased"]
-    if not panel.calibration:
-        return pd.DataFrame(columns=columns)
     parts = [f for f in panel.calibration_factors if panel.rows[f].nunique(dropna=False) > 1]
     subsets = (frozenset(c) for k in range(len(parts) + 1) for c in itertools.combinations(parts, k))
     worth = {chosen: _worth(panel, point, chosen) for chosen in subsets}
@@ -183,7 +180,7 @@ def calibration_parts(panel: Panel, point: Estimate) -> pd.DataFrame:
             values[part] += added / math.factorial(len(parts))
     whole, aliased = worth[frozenset(parts)], design.CONFIGURATION in panel.calibration
     rows = [(part, value, value / whole if whole > 0 else math.nan, aliased) for part, value in values.items()]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=["factor", "variance", "share", "aliased"])
 
 
 def _worth(panel: Panel, point: Estimate, chosen: frozenset[str]) -> float:
@@ -194,7 +191,8 @@ def _worth(panel: Panel, point: Estimate, chosen: frozenset[str]) -> float:
     _, firsts = np.unique(panel.cells // n_searches % n, return_index=True)
     groups = combinations_of(panel.rows.iloc[firsts], sorted(chosen))
     same = (groups[:, None] == groups).astype(float)
-    contrasts = reduce(np.kron, [m for m, f in zip(panel.grid.contrasts, sizes, strict=True) if f in panel.calibration])
+    own = [matrix for matrix, f in zip(panel.grid.contrasts, sizes, strict=True) if f in panel.calibration]
+    contrasts = reduce(np.kron, own, np.ones((1, 1)))
     form = contrasts @ (same / same.sum(axis=1, keepdims=True) - 1 / n) @ contrasts.T
     n_conditions = panel.grid.n_cells // (n * n_searches)
     of_mean_search = point.products.reshape(2 * (n_conditions, n, n_searches))[:, :, 0, :, :, 0]

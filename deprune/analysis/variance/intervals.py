@@ -27,12 +27,7 @@ def resample(
 ) -> tuple[Array, Array]:
     """Returns the centre, and n recomputed estimates around it.
 
-    Args:
-        panel: The runs.
-        estimate: The estimate, with the noise of items subtracted where `items` are given.
-        n: Number of resamples.
-        rng: Source of the resampling.
-        items: Draw the items again as well; for the cross-replicate estimator.
+    With `items`, whose noise the estimate then lacks, these are drawn again as well; for the cross-replicate estimator.
 
     Returns:
         Components of the centre followed by its seed variance, `(n_terms + 1,)`, and those of the resamples,
@@ -99,11 +94,8 @@ def interval_of_share(values: Array, degrees: float) -> tuple[float, float]:
     """Returns the basic interval of a share, on the logit scale where that exists.
 
     Where the estimate or more than a fortieth of the resamples are not positive there is no
-    logit, and the interval is formed on the plain scale and cut at 0 and 1.
-
-    Args:
-        values: The estimate, the share at the centre, then the resamples, `(n + 2,)`.
-        degrees: Degrees of freedom of the draws.
+    logit, and the interval is formed on the plain scale and cut at 0 and 1. The values are the estimate, the share at
+    the centre, then the resamples, `(n + 2,)`; the degrees of freedom are those of the draws.
     """
     if len(values) == 2:
         return np.nan, np.nan
@@ -118,13 +110,7 @@ def interval_of_share(values: Array, degrees: float) -> tuple[float, float]:
 def interval_of_log_ratio(
     above: Array, below: Array, degrees: float, level: float = LEVEL
 ) -> tuple[float, float, float]:
-    """Returns log(above / below) with its basic interval.
-
-    Args:
-        above: A variance: its estimate, its value at the centre, then its resamples, `(n + 2,)`.
-        below: The same of another.
-        degrees: Degrees of freedom of the draws.
-        level: Of the interval.
+    """Returns log(above / below) with its basic interval; values and degrees are as of `interval_of_share`.
 
     Returns:
         The logarithm, and the ends. Where a variance may be zero, the ends are those of the two
