@@ -59,6 +59,6 @@ def similarity(results: Results, at: Mapping[str, object]) -> pd.DataFrame:
     order = [*runs[design.SEARCH].cat.categories.astype(str)].index
     in_order = sorted(labels.unique(), key=lambda kind: (kind[0], order(kind[1])))
     kinds = pd.MultiIndex.from_tuples(in_order, names=labels.names)
-    members = pd.get_dummies(labels, dtype=float)[[*kinds]].to_numpy()
+    members = (labels.to_numpy()[:, None] == kinds.to_numpy()).astype(float)
     sums, counts = (members.T @ part @ members for part in (np.nan_to_num(corrected), np.isfinite(corrected)))
     return pd.DataFrame(sums / np.where(counts > 0, counts, np.nan), index=kinds, columns=kinds)
