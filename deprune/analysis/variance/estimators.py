@@ -106,7 +106,7 @@ def seed_variance(cube: Array) -> Array:
 def _variance_within_draws(panel: Panel) -> float:
     """Returns what averaging several search seeds of one draw took away from the variance of a run."""
     of_draw = pd.DataFrame(panel.values.reshape(len(panel.places), -1)).groupby(panel.places)
-    return float((of_draw.var().sum(axis=1) * (1 - 1 / of_draw.size())).mean())  # a single seed has no variance
+    return float((of_draw.var().sum(axis=1) * (1 - 1 / of_draw.size())).mean())  # one run has none
 
 
 def _draw(panel: Panel) -> float:
@@ -171,7 +171,7 @@ def mixed_model(panel: Panel, order: int) -> tuple[MixedModel, Array]:
 
 
 def choose_order(panel: Panel) -> int:
-    """Returns the highest order up to 3 that leaves noise to be seen, or 2 where the cells cannot estimate 3."""
+    """Returns the highest order on full grids with repeats; elsewhere 3, or 2 or less where cells cannot estimate it."""
     n_factors, counts = len(panel.grid.factors), panel.counts.sum(axis=0)
     if (counts > 0).all() and (counts > 1).any():
         return n_factors

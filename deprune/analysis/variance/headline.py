@@ -44,11 +44,7 @@ class Ratio:
 class Resampled:
     """Components followed by the seed variance: of the estimate, the bootstrap's centre, and its resamples.
 
-    Attributes:
-        point: `(n_terms + 1,)`.
-        centre: `(n_terms + 1,)`.
-        resamples: `(n, n_terms + 1)`.
-        degrees: Degrees of freedom of the draws, which widen the intervals.
+    The first two are `(n_terms + 1,)`, the last `(n, n_terms + 1)`; the draws' degrees of freedom widen the intervals.
     """
 
     point: Array
@@ -191,8 +187,8 @@ def _worth(panel: Panel, point: Estimate, chosen: frozenset[str]) -> float:
     _, firsts = np.unique(panel.cells // n_searches % n, return_index=True)
     groups = combinations_of(panel.rows.iloc[firsts], sorted(chosen))
     same = (groups[:, None] == groups).astype(float)
-    own = [matrix for matrix, f in zip(panel.grid.contrasts, sizes, strict=True) if f in panel.calibration]
-    contrasts = reduce(np.kron, own, np.ones((1, 1)))
+    own = (matrix for matrix, f in zip(panel.grid.contrasts, sizes, strict=True) if f in panel.calibration)
+    contrasts: Array = reduce(np.kron, [np.eye(1), *own])
     form = contrasts @ (same / same.sum(axis=1, keepdims=True) - 1 / n) @ contrasts.T
     n_conditions = panel.grid.n_cells // (n * n_searches)
     of_mean_search = point.products.reshape(2 * (n_conditions, n, n_searches))[:, :, 0, :, :, 0]
