@@ -171,7 +171,7 @@ def mixed_model(panel: Panel, order: int) -> tuple[MixedModel, Array]:
 
 
 def choose_order(panel: Panel) -> int:
-    """Returns the highest order on full grids with repeats; elsewhere 3, or 2 or less where cells cannot estimate it."""
+    """Returns the highest order on full grids with repeats; elsewhere 3, or fewer where cells cannot estimate it."""
     n_factors, counts = len(panel.grid.factors), panel.counts.sum(axis=0)
     if (counts > 0).all() and (counts > 1).any():
         return n_factors
