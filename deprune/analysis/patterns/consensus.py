@@ -8,6 +8,8 @@ from deprune.analysis import design
 from deprune.analysis.patterns.masks import masks_of, with_patterns
 from deprune.analysis.read.results import Results
 from deprune.analysis.types import Array, Generator
+from deprune.analysis.variance.intervals import jackknife
+from deprune.analysis.variance.panel import combinations_of
 from deprune.analysis.variance.permute import orders_of
 
 N_SHIFTS = 200
@@ -52,17 +54,18 @@ def _consensus_rows(runs: pd.DataFrame, masks: Array) -> list[dict[str, object]]
         "chance_shifted": _shifted_jaccard(masks, np.random.default_rng(0)),
     }
     rows: list[dict[str, object]] = []
+    floor, n_draws = chance["chance"], len(np.unique(draws))
     for kind, pairs in kinds.items():
         if pairs.any():
             value, low, high = _jackknife(jaccard, [(pairs, 1.0)], draws)
             row = {"kind": kind, "jaccard": value, "low": max(low, 0.0), "high": min(high, 1.0), **chance}
-            row["corrected"] = (value - chance["chance"]) / (1 - chance["chance"]) if chance["chance"] < 1 else np.nan
-            rows.append(row | {"pairs": int(pairs.sum()), "draws": len(np.unique(draws))})
+            row["corrected"] = (value - floor) / (1 - floor) if floor < 1 else np.nan
+            rows.append(row | {"pairs": int(pairs.sum()), "draws": n_draws})
     if len(rows) > 1 and rows[1]["kind"] == "within search":
         signed = [(kinds["within calibration"], 1.0), (kinds["within search"], -1.0)]
         value, low, high = _jackknife(jaccard, signed, draws)
-        row = {"kind": "difference", "jaccard": value, "low": low, "high": high, "draws": len(np.unique(draws))}
-        rows.append(row | {"p": _exchange_p(jaccard, runs, draws, np.random.default_rng(0))})
+        p = _exchange_p(jaccard, runs, draws, np.random.default_rng(0))
+        rows.append({"kind": "difference", "jaccard": value, "low": low, "high": high, "draws": n_draws, "p": p})
     return rows
 
 
@@ -77,8 +80,8 @@ def _exchange_p(jaccard: Array, runs: pd.DataFrame, draws: Array, rng: Generator
     of_draw = runs.groupby(draws)
     inside = [f for f in calibration if of_draw[f].nunique(dropna=False).max() > 1]
     outside = [f for f in calibration if f not in inside]
-    inner = _combination(runs, inside)
-    outer = _combination(runs, outside)[np.unique(draws, return_index=True)[1]]
+    inner = combinations_of(runs, inside)
+    outer = combinations_of(runs, outside)[np.unique(draws, return_index=True)[1]]
     if len(np.unique(outer)) in (1, len(outer)):
         return np.nan
     units = np.eye(len(outer))[draws]
@@ -99,12 +102,6 @@ def _exchange_p(jaccard: Array, runs: pd.DataFrame, draws: Array, rng: Generator
     return as_unlike / len(orders[0]) if exact else (as_unlike + 1) / (len(orders[0]) + 1)
 
 
-def _combination(runs: pd.DataFrame, factors: list[str]) -> Array:
-    """Returns one number for each combination of levels."""
-    groups = runs.groupby(factors, observed=True, dropna=False).ngroup() if factors else pd.Series(0, runs.index)
-    return groups.to_numpy()
-
-
 def _same(column: pd.Series) -> Array:
     codes = pd.factorize(column, use_na_sentinel=False)[0]
     return np.asarray(codes[:, None] == codes)
@@ -122,12 +119,7 @@ def _jackknife(values: Array, parts: list[tuple[Array, float]], draws: Array) ->
         left = total[:, None] - touched + inside
         point += sign * total[0] / total[1]
         without += sign * np.divide(left[0], left[1], out=np.full(len(without), np.nan), where=left[1] > 0)
-    kept = without[np.isfinite(without)]
-    n = len(kept)
-    if n < 3:
-        return float(point), np.nan, np.nan
-    width = stats.t.ppf(0.975, n - 1) * np.sqrt((n - 1) / n * ((kept - kept.mean()) ** 2).sum())
-    return float(point), float(point - width), float(point + width)
+    return jackknife(float(point), without[np.isfinite(without)])
 
 
 def chance_jaccard(n_blocks: int, size: int) -> float:
@@ -173,5 +165,5 @@ def _scatter(runs: pd.DataFrame) -> dict[str, object]:
     distance = 2 * (masks[0].sum() - masks @ masks.T)
     draws = pd.factorize(design.draws_of(runs), use_na_sentinel=False)[0]
     value, low, high = _jackknife(distance, [(np.triu(np.ones(distance.shape, dtype=bool), 1), 1.0)], draws)
-    counts = {"distinct": runs["subset"].nunique(), "runs": len(runs)}
-    return {"difference": value, "low": low, "high": high, **counts}
+    distinct = runs["subset"].nunique()
+    return {"difference": value, "low": low, "high": high, "distinct": distinct, "runs": len(runs)}

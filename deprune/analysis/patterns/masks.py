@@ -40,8 +40,7 @@ class Patterns(Decomposed):
 
 def with_patterns(results: Results) -> pd.DataFrame:
     """Returns the pruned runs whose removed blocks are known."""
-    runs = results.runs
-    return runs[~runs["is_dense"] & runs["subset"].notna()]
+    return results.runs[~results.runs["is_dense"] & results.runs["subset"].notna()]
 
 
 def masks_of(runs: pd.DataFrame) -> pd.DataFrame:
@@ -56,18 +55,13 @@ def masks_of(runs: pd.DataFrame) -> pd.DataFrame:
         found = f"of {', '.join(map(str, lengths))} blocks" if lengths else "without removed blocks"
         raise AnalysisError(f"These runs are {found}, so patterns cannot be compared; take one model's runs.")
     bits = [[float(bit) for bit in subset] for subset in runs.loc[known, "subset"]]
-    masks = pd.DataFrame(bits, index=runs.index[known], columns=range(lengths[0]))
-    return masks.reindex(runs.index)
+    return pd.DataFrame(bits, index=runs.index[known], columns=range(lengths[0])).reindex(runs.index)
 
 
 def decompose_patterns(results: Results, model: str, *, n_resamples: int = 500, seed: int = 0) -> Patterns:
-    """Decomposes the removal patterns of one model over the swept grid.
+    """Decomposes the removal patterns of one model over the swept grid; those of two models have no common blocks.
 
-    Args:
-        results: The runs.
-        model: One of their models; patterns of different models have no common blocks.
-        n_resamples: Number of bootstrap resamples of whole draws.
-        seed: Of resampling and permuting.
+    The bootstrap resamples whole draws; the seed is that of resampling and permuting.
 
     Raises:
         AnalysisError: The model is unknown, or the cells do not allow it.
@@ -90,9 +84,8 @@ def decompose_patterns(results: Results, model: str, *, n_resamples: int = 500, 
 
 def _by_block(panel: Panel) -> pd.DataFrame:
     rows = []
-    for block in range(panel.values.shape[1]):
-        one = replace(panel, values=panel.values[:, block])
-        point = estimate(one)
-        values = quantities(one, np.append(point.terms, point.seed))
-        rows.append({"block": block, "removed": one.values.mean(), **values})
+    for block, column in enumerate(panel.values.T):
+        point = estimate(replace(panel, values=column))
+        values = quantities(panel, np.append(point.terms, point.seed))
+        rows.append({"block": block, "removed": column.mean(), **values})
     return pd.DataFrame(rows)

@@ -60,7 +60,5 @@ def similarity(results: Results, at: Mapping[str, object]) -> pd.DataFrame:
     in_order = sorted(labels.unique(), key=lambda kind: (kind[0], order(kind[1])))
     kinds = pd.MultiIndex.from_tuples(in_order, names=labels.names)
     members = (labels.to_numpy()[:, None] == kinds.to_numpy()).astype(float)
-    known = np.isfinite(corrected).astype(float)
-    sums, counts = members.T @ np.nan_to_num(corrected) @ members, members.T @ known @ members
-    means = np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
-    return pd.DataFrame(means, index=kinds, columns=kinds)
+    sums, counts = (members.T @ part @ members for part in (np.nan_to_num(corrected), np.isfinite(corrected)))
+    return pd.DataFrame(sums / np.where(counts > 0, counts, np.nan), index=kinds, columns=kinds)

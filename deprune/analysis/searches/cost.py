@@ -8,9 +8,6 @@ from deprune.analysis.read.responses import measured, response
 from deprune.analysis.read.results import Results
 from deprune.analysis.types import Array
 
-COSTS = ("n_evals", "block_calls", "search_seconds")
-"""Losses that the search asked for, blocks run on one sample, and seconds; what was remembered saves the latter two."""
-
 
 def spread_across_searches(results: Results, name: str) -> pd.DataFrame:
     """Returns the spread of a response between the searches of each condition.
@@ -25,18 +22,18 @@ def spread_across_searches(results: Results, name: str) -> pd.DataFrame:
     for key, group in frame.groupby(within, observed=True):
         by_search = group.groupby("search", observed=True)["value"]
         means, noise = by_search.mean(), (by_search.var(ddof=1) / by_search.size()).mean()
-        sample_variance = float(means.var(ddof=1)) if len(means) > 1 else np.nan
+        sample_variance = means.var(ddof=1)  # missing for one search
         row = dict(zip(within, key, strict=True)) | {"searches": len(means), "distinct": group["subset"].nunique()}
         row |= {"mean": means.mean(), "low": means.min(), "high": means.max(), "variance": means.var(ddof=0)}
-        corrected = sample_variance - noise
-        rows.append(row | {"sample_variance": sample_variance, "variance_without_noise": corrected})
+        rows.append(row | {"sample_variance": sample_variance, "variance_without_noise": sample_variance - noise})
     return pd.DataFrame(rows)
 
 
 def quality_against_cost(results: Results, name: str, cost: str = "n_evals") -> pd.DataFrame:
     """Returns the mean response and cost of each search in each condition, and which searches nobody beats.
 
-    The cost is one of `COSTS`.
+    The cost is `n_evals` (losses that the search asked for), `block_calls` (blocks run on one sample) or
+    `search_seconds`; what was remembered saves the latter two.
 
     Returns:
         One row per model, budget, calibration configuration and search: `value` with its standard error over

@@ -4,17 +4,15 @@ import math
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from deprune.analysis import design
 from deprune.analysis.read.responses import response
 from deprune.analysis.read.results import Results
 from deprune.analysis.types import Array
+from deprune.analysis.variance.intervals import jackknife
 from deprune.core.kinds import Kind
 
 BASELINE = "oneshot"  # the search that all others are compared with
-
-NOT_COMPLEX = (Kind.CONTROL, Kind.SIMPLE)
 
 
 def gains_over_oneshot(results: Results, name: str) -> pd.DataFrame:
@@ -27,14 +25,15 @@ def gains_over_oneshot(results: Results, name: str) -> pd.DataFrame:
         together: each is of level 1 − 0.05/m. Only searches that share a cell with one-shot have a row.
     """
     wide, lost = _paired(results, name)
-    simple = {*results.runs.loc[results.runs["search_kind"].isin(NOT_COMPLEX), design.SEARCH].astype(str)}
+    is_simple = results.runs["search_kind"].isin([Kind.CONTROL, Kind.SIMPLE])
+    simple = {*results.runs.loc[is_simple, design.SEARCH].astype(str)}
     others = [s for s in wide.columns if s not in simple and (wide[s] - wide[BASELINE]).notna().any()]
     rows = []
     for search in others:
         gained = (wide[search] - wide[BASELINE]).dropna()
         denominator = lost[gained.index].to_numpy(float)
         draws = pd.factorize(gained.index.get_level_values("draw"))[0]
-        value, low, high = _ratio(gained.to_numpy(float), denominator, draws, 0.05 / len(others))
+        value, low, high = _ratio(gained.to_numpy(float), denominator, draws, 1 - 0.05 / len(others))
         means = {"gain": float(gained.mean()), "oneshot_loss": float(denominator.mean())}
         counts = {"cells": len(gained), "draws": len(np.unique(draws))}
         rows.append({"search": search, **means, "recovered": value, "low": low, "high": high, **counts})
@@ -48,8 +47,7 @@ def _paired(results: Results, name: str) -> tuple[pd.DataFrame, pd.Series]:
     frame = runs.assign(value=sign * chosen.values, dense=sign * chosen.dense, draw=design.draws_of(runs))
     frame = frame[~runs["is_dense"] & frame["value"].notna()]
     cell = [*design.configurations(frame), design.SEED, "draw"]
-    cells = frame.groupby([*cell, design.SEARCH], observed=True, dropna=False)
-    wide = cells["value"].mean().unstack()
+    wide = frame.groupby([*cell, design.SEARCH], observed=True, dropna=False)["value"].mean().unstack()
     wide.columns = wide.columns.astype(str)
     if BASELINE not in wide:
         return pd.DataFrame(), pd.Series(dtype=float)
@@ -57,16 +55,12 @@ def _paired(results: Results, name: str) -> tuple[pd.DataFrame, pd.Series]:
     return wide, dense.reindex(wide.index) - wide[BASELINE]
 
 
-def _ratio(above: Array, below: Array, draws: Array, alpha: float) -> tuple[float, float, float]:
-    """Returns a ratio of sums, with an interval of level 1 − alpha from leaving out whole draws."""
+def _ratio(above: Array, below: Array, draws: Array, level: float) -> tuple[float, float, float]:
+    """Returns a ratio of sums, with an interval from leaving out whole draws."""
     if not below.sum() > 0:
         return math.nan, math.nan, math.nan
     value = float(above.sum() / below.sum())
-    n = int(draws.max()) + 1
-    sums = np.stack([np.bincount(draws, weights, n) for weights in (above, below)])
-    numerators, denominators = np.array([[above.sum()], [below.sum()]]) - sums
-    if n < 3 or not (denominators > 0).all():
+    numerators, denominators = (part.sum() - np.bincount(draws, part) for part in (above, below))
+    if not (denominators > 0).all():
         return value, math.nan, math.nan
-    left = numerators / denominators
-    width = stats.t.ppf(1 - alpha / 2, n - 1) * math.sqrt((n - 1) / n * float(((left - left.mean()) ** 2).sum()))
-    return value, value - width, value + width
+    return jackknife(value, numerators / denominators, level)

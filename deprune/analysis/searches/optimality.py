@@ -26,9 +26,6 @@ from deprune.record.store import ResultStore
 Losses: TypeAlias = dict[tuple[int, ...], float]
 """Removed blocks -> loss."""
 
-NAMED = "run_id model calib_config calib_seed objective search search_seed budget".split()
-"""Columns that say which run a gap is of."""
-
 
 def optimality_gaps(results_dir: Path) -> pd.DataFrame:
     """Returns one row for each run whose space is wholly evaluated.
@@ -65,7 +62,8 @@ def _gap(record: RunRecord, evaluations: Path, losses_of: Callable[..., Losses])
     loss = known[tuple(sorted(record.removal.order))]
     best, chance = losses.min(), losses.mean()
     columns = columns_of(record)
-    row = {name: columns[name] for name in NAMED} | {"n_subsets": space.size, "loss": loss}
+    names = "run_id model calib_config calib_seed objective search search_seed budget".split()
+    row = {name: columns[name] for name in names} | {"n_subsets": space.size, "loss": loss}
     gap = (loss - best) / (chance - best) if chance > best else 0.0
     return row | {"best_loss": best, "chance_loss": chance, "gap": gap, "rank": int((losses < loss).sum()) + 1}
 

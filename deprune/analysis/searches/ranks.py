@@ -17,7 +17,6 @@ from deprune.analysis.types import Array
 from deprune.record.schema import ACCURACY, LOG_PERPLEXITY
 
 MAX_EXACT = 8  # up to this many items all orders are tried (40,320); beyond, a random sample of them
-
 N_RANDOM = 19_999
 
 
@@ -39,7 +38,7 @@ def rank_correlation(first: Sequence[float], second: Sequence[float], kind: str 
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return math.nan, math.nan
     orders, exact = _orders(len(x))
-    observed, coefficients = _cosine(_embed(x, kind), _embed(np.stack([y, *y[orders]]), kind))
+    observed, coefficients = _coefficients(x, y, orders, kind)
     # Equal coefficients may differ in the last digits.
     as_far = int((np.abs(coefficients) >= abs(observed) - 1e-9).sum())
     return observed, as_far / len(orders) if exact else (as_far + 1) / (len(orders) + 1)
@@ -51,16 +50,14 @@ def correlations(first: pd.Series, second: pd.Series) -> dict[str, float]:
     return {name: value for kind, (rho, p) in found.items() for name, value in ((kind, rho), (f"p_{kind}", p))}
 
 
-def _embed(ranks: Array, kind: str) -> Array:
-    """Returns vectors whose cosine is the rank correlation."""
+def _coefficients(x: Array, y: Array, orders: Array, kind: str) -> tuple[float, Array]:
+    """Returns the correlation of ranks, and those with y in other orders: cosines of differences or deviations."""
+    one, others = x, np.stack([y, *y[orders]])
     if kind == "kendall":
-        first, second = np.triu_indices(ranks.shape[-1], 1)
-        return np.asarray(np.sign(ranks[..., first] - ranks[..., second]))
-    return np.asarray(ranks - ranks.mean(axis=-1, keepdims=True))
-
-
-def _cosine(one: Array, others: Array) -> tuple[float, Array]:
-    """Returns the cosines with the first of the others, and with the rest, which are permutations of it."""
+        first, second = np.triu_indices(len(x), 1)
+        one, others = (np.sign(ranks[..., first] - ranks[..., second]) for ranks in (one, others))
+    else:
+        one, others = (ranks - ranks.mean(axis=-1, keepdims=True) for ranks in (one, others))
     cosines = others @ one / math.sqrt(float((one**2).sum() * (others[0] ** 2).sum()))
     return float(cosines[0]), cosines[1:]
 
@@ -70,11 +67,8 @@ def perplexity_against_accuracy(
 ) -> pd.DataFrame:
     """Ranks the searches of every condition by both responses (rank 1 is best) and correlates the ranks.
 
-    Args:
-        results: The runs.
-        perplexity: A response of perplexity, or another that is better when lower.
-        accuracy: A response of accuracy.
-        drop_copies: Count searches that found the same subset once.
+    In place of perplexity any response serves that is better when lower. With `drop_copies`, searches that found the
+    same subset count once.
 
     Returns:
         One row per model, budget and calibration configuration: number of `searches` and of `distinct`
@@ -152,7 +146,7 @@ def mean_correlation(pairs: Sequence[tuple[Sequence[float], Sequence[float]]], s
     for x, y in ((stats.rankdata(first), stats.rankdata(second)) for first, second in pairs):
         if np.ptp(x) > 0 and np.ptp(y) > 0:
             orders = rng.permuted(np.tile(np.arange(len(y)), (N_RANDOM, 1)), axis=1)
-            rho, coefficients = _cosine(_embed(x, "spearman"), _embed(np.stack([y, *y[orders]]), "spearman"))
+            rho, coefficients = _coefficients(x, y, orders, "spearman")
             observed.append(rho)
             total += coefficients
     if not observed:

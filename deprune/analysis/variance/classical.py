@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import statsmodels.formula.api as smf
 from scipy import stats
+from scipy.optimize import brentq
 from statsmodels.stats.anova import anova_lm
 
 from deprune.analysis.adjust import benjamini_hochberg, with_adjusted
@@ -58,8 +59,7 @@ def _type_two(panel: Panel, order: int) -> dict[str, tuple[float, float]]:
     """Returns degrees of freedom and type II sums of squares by term, and of the residual."""
     names = {factor: f"f{i}" for i, factor in enumerate(panel.grid.factors)}
     index = np.unravel_index(panel.cells, panel.grid.shape)
-    frame = pd.DataFrame({names[f]: codes for f, codes in zip(panel.grid.factors, index, strict=True)})
-    frame["y"] = panel.values
+    frame = pd.DataFrame(dict(zip(names.values(), index, strict=True))).assign(y=panel.values)
     coded = " + ".join(f"C({name}, Sum)" for name in names.values())
     table = anova_lm(smf.ols(f"y ~ ({coded}) ** {order}", frame).fit(), typ=2)
     terms = {":".join(f"C({names[f]}, Sum)" for f in term): name_of_term(term) for term in panel.grid.terms}
@@ -69,9 +69,7 @@ def _type_two(panel: Panel, order: int) -> dict[str, tuple[float, float]]:
 def _own_strata(panel: Panel) -> dict[str, tuple[float, float]]:
     """Returns degrees of freedom and mean square of each term's interaction with the seed."""
     grid, r = panel.grid, panel.n_seeds
-    b = grid.coefficients(panel.cube())
-    per_seed = len(panel.values) / r
-    squares = per_seed * grid.by_term(((b - b.mean(axis=0)) ** 2).sum(axis=0))
+    squares = len(panel.values) * grid.by_term(grid.coefficients(panel.cube()).var(axis=0))
     degrees: Array = np.bincount(grid.term_of) * (r - 1)
     strata = zip(grid.terms, degrees, squares, strict=True)
     return {name_of_term(term): (float(df), float(ss / df)) for term, df, ss in strata}
@@ -79,17 +77,12 @@ def _own_strata(panel: Panel) -> dict[str, tuple[float, float]]:
 
 def _omega_interval(f: float, df: float, df_error: float, n: int) -> tuple[float, float]:
     """Returns the 95 % interval of partial omega², by inverting the noncentral F for its noncentrality."""
+
+    def excess(noncentrality: float, p: float) -> float:
+        return float(stats.ncf.cdf(f, df, df_error, noncentrality)) - p
+
     if not f < MAX_F:
         return np.nan, np.nan
-    ends = []
-    for probability in (0.975, 0.025):
-        low, high = 0.0, max(10.0, 10 * f * df)
-        if stats.ncf.cdf(f, df, df_error, low) < probability:
-            ends.append(0.0)
-            continue
-        for _ in range(60):
-            middle = (low + high) / 2
-            above = stats.ncf.cdf(f, df, df_error, middle) > probability
-            low, high = (middle, high) if above else (low, middle)
-        ends.append(low / (low + n))
-    return ends[0], ends[1]
+    most = max(10.0, 10 * f * df)
+    low, high = (brentq(excess, 0, most, args=(p,), xtol=1e-13) if excess(0, p) > 0 else 0.0 for p in (0.975, 0.025))
+    return low / (low + n), high / (high + n)

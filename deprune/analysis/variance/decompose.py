@@ -6,7 +6,7 @@ changes. All are means within (model, budget), and all levels that were run coun
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,9 +27,7 @@ from deprune.analysis.variance.permute import permutation_tests
 from deprune.core.errors import AnalysisError, DepruneError
 
 N_PERMUTATIONS = 999
-
 ITEMS_SUBTRACTED = ", noise of items subtracted"
-
 ROUNDING = 1e-12  # relative differences that are none: means of equal numbers of items differ by as much
 
 
@@ -175,10 +173,7 @@ def leave_one_out(runs: pd.DataFrame, chosen: Measured, panel: Panel) -> pd.Data
 
 
 def ranges_without_one(table: pd.DataFrame) -> pd.DataFrame:
-    """Returns between what the headline moves when any one level of a factor is left out.
-
-    Args:
-        table: As of `leave_one_out`.
+    """Returns between what the headline moves when any one level of a factor is left out, from `leave_one_out`.
 
     Returns:
         `factor`, `quantity`, number of `levels`, `low`, `high`, and for the search, whose levels could be others,
@@ -198,7 +193,8 @@ def _notes(panel: Panel, chosen: Measured, point: Estimate) -> list[str]:
     notes = [f"{point.estimator}: {point.bias}."] if point.bias else []
     missing = ["calibration configuration"] * (not panel.calibration) + ["search"] * (SEARCH not in panel.grid.factors)
     notes += [f"There is one {what} only, so calibration and search are {NOT_IDENTIFIED}." for what in missing]
-    if _rivals_have_other_draws(panel):
+    others = [panel.rows[f].astype(str).to_numpy() for f in design.factors_of(panel.rows) if f != SEARCH]
+    if pd.Series(panel.draws).groupby([*others, panel.seeds]).nunique().max() > 1:
         notes.append("Searches of the same configuration and seed do not share a draw, so their noise is compared too.")
     if panel.n_draws < MIN_DRAWS:
         few = f"There are {panel.n_draws} independent calibration draws only"
@@ -211,51 +207,35 @@ def _notes(panel: Panel, chosen: Measured, point: Estimate) -> list[str]:
     return [*notes, *(f"{a} and {b} occur in {n} of {of} combinations." for a, b, n, of in pairs)]
 
 
-def _rivals_have_other_draws(panel: Panel) -> bool:
-    others = [panel.rows[f].astype(str).to_numpy() for f in design.factors_of(panel.rows) if f != SEARCH]
-    rivals = pd.DataFrame({str(i): column for i, column in enumerate([*others, panel.seeds])})
-    return bool(pd.Series(panel.draws).groupby([rivals[c] for c in rivals]).nunique().max() > 1)
-
-
 def sensitivity(results: Results, reported: Decomposition, n_resamples: int = 1000) -> pd.DataFrame:
-    """Decomposes a response again in other ways.
+    """Decomposes the response of a decomposition of these runs again in other ways.
 
     Shares are also taken on the logit scale, for percentage points are compressed near the floor and the ceiling,
     and on these very items; perplexities without the diverged runs.
-
-    Args:
-        results: The runs that were decomposed.
-        reported: Their decomposition.
-        n_resamples: As of `decompose`.
 
     Returns:
         `reading`, the shares within condition, `log_ratio` with `low` and `high`, the `verdict`, the `estimator`, and a
         `remark` where a reading cannot be had. The first row is what was reported; empty where there is no other.
     """
+    chosen, name = reported.response, reported.response.name
+    readings: list[tuple[str, Results, str]] = []
+    if chosen.is_share and chosen.task is None:
+        readings.append((f"logit of {name}, chance level not taken off", results, LOGIT + name))
+    if reported.estimator.endswith(ITEMS_SUBTRACTED):
+        readings.append(("on these very items", results, name))
+    if chosen.diverged[reported.panel.rows.index].any():
+        readings.append(("without diverged runs", without_diverged(results, name), name))
     rows = [_row("as reported", reported)]
-    for reading, runs, name in _readings(results, reported):
+    for reading, runs, again in readings:
         try:
-            rows.append(_row(reading, decompose(runs, name, n_resamples=n_resamples)))
+            rows.append(_row(reading, decompose(runs, again, n_resamples=n_resamples)))
         except DepruneError as error:
             rows.append({"reading": reading, "remark": str(error)})
     return pd.DataFrame(rows) if len(rows) > 1 else pd.DataFrame()
 
 
-def _readings(results: Results, reported: Decomposition) -> Iterator[tuple[str, Results, str]]:
-    """Yields a reading, its runs, and the name of its response."""
-    chosen, name = reported.response, reported.response.name
-    if chosen.is_share and chosen.task is None:
-        yield f"logit of {name}, chance level not taken off", results, LOGIT + name
-    if reported.estimator.endswith(ITEMS_SUBTRACTED):
-        yield "on these very items", results, name
-    if chosen.diverged[reported.panel.rows.index].any():
-        yield "without diverged runs", without_diverged(results, name), name
-
-
 def _row(reading: str, found: Decomposition) -> dict[str, object]:
-    shares = found.headline.set_index("quantity")["share_within"].drop("V_condition")
+    shares = found.headline.set_index("quantity")["share_within"].drop("V_condition").add_suffix("_share_within")
     ratio = found.ratio
-    row: dict[str, object] = {"reading": reading}
-    row |= {f"{name}_share_within": float(share) for name, share in shares.items()}
-    row |= {"log_ratio": ratio.log, "low": ratio.low, "high": ratio.high, "verdict": ratio.verdict}
-    return row | {"estimator": found.estimator, "remark": math.nan}
+    judged = {"log_ratio": ratio.log, "low": ratio.low, "high": ratio.high, "verdict": ratio.verdict}
+    return {"reading": reading, **shares, **judged, "estimator": found.estimator, "remark": math.nan}

@@ -10,6 +10,7 @@ Sources: the estimators are our own derivation; E[y'Py] = θ'Pθ + tr(PΣ) is th
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from deprune.analysis.design import MAX_NAMED, name_levels
 from deprune.analysis.types import Array
@@ -56,12 +57,8 @@ def estimate(panel: Panel, order: int | None = None) -> Estimate:
     """Estimates the components with the estimator that fits the design.
 
     A complete grid with two seeds or more: cross-replicate. An incomplete or unequally replicated one: fit then
-    decompose. One seed per cell: the same at a lower order, marked as biased.
-
-    Args:
-        panel: The runs.
-        order: Highest order of the terms fitted on incomplete or unreplicated grids; by default
-            the highest of 3 and 2 that the design can estimate.
+    decompose. One seed per cell: the same at a lower order, marked as biased. The `order` is the highest of the terms
+    fitted there, by default that of `choose_order`.
 
     Raises:
         AnalysisError: Terms cannot be estimated from these cells.
@@ -108,11 +105,8 @@ def seed_variance(cube: Array) -> Array:
 
 def _variance_within_draws(panel: Panel) -> float:
     """Returns what averaging several search seeds of one draw took away from the variance of a run."""
-    counts, cube = panel.counts.ravel(), panel.cube()
-    means = np.moveaxis(cube.reshape(*cube.shape[:-2], -1), -1, 0)
-    squares = ((panel.values - means[panel.places]) ** 2).reshape(len(panel.places), -1).sum(axis=1)
-    variances = np.bincount(panel.places, squares, len(counts)) / np.maximum(counts - 1, 1)
-    return float(np.mean(variances * (1 - 1 / counts)))
+    of_draw = pd.DataFrame(panel.values.reshape(len(panel.places), -1)).groupby(panel.places)
+    return float((of_draw.var().sum(axis=1) * (1 - 1 / of_draw.size())).mean())  # one run has none
 
 
 def _draw(panel: Panel) -> float:
@@ -177,18 +171,13 @@ def mixed_model(panel: Panel, order: int) -> tuple[MixedModel, Array]:
 
 
 def choose_order(panel: Panel) -> int:
-    """Returns the highest order that the cells can estimate with noise left to be seen, or refuses these cells."""
+    """Returns the highest order on full grids with repeats; elsewhere 3, or fewer where cells cannot estimate it."""
     n_factors, counts = len(panel.grid.factors), panel.counts.sum(axis=0)
     if (counts > 0).all() and (counts > 1).any():
         return n_factors
-    highest = max(1, min(3, n_factors - 1))
-    lowest = min(2, highest)
-    for order in range(highest, lowest, -1):
-        design, columns = panel.grid.design(order)
-        if not _not_estimable(panel.grid, design[panel.cells], columns):
-            return order
-    mixed_model(panel, lowest)  # raises where it cannot be
-    return lowest
+    order = max(1, min(3, n_factors - 1))
+    design, columns = panel.grid.design(order)
+    return 2 if order == 3 and _not_estimable(panel.grid, design[panel.cells], columns) else order
 
 
 def _not_estimable(grid: Grid, rows: Array, columns: Array) -> str:

@@ -18,12 +18,7 @@ from deprune.analysis.types import Array, Term
 
 @dataclass(frozen=True)
 class Grid:
-    """All combinations of the levels of some factors; cells are in row-major order.
-
-    Attributes:
-        factors: Names, in the order in which terms name them.
-        levels: The levels of each factor.
-    """
+    """All combinations of the levels of some factors, which terms name in this order; cells are in row-major order."""
 
     factors: tuple[str, ...]
     levels: tuple[tuple[object, ...], ...]
@@ -49,20 +44,18 @@ class Grid:
         """Index into `terms` of each coefficient, `(n_cells,)`."""
         position = {term: i for i, term in enumerate(self.terms)}
         # The first coefficient of a factor is its mean, the others are contrasts.
-        axes = (range(size) for size in self.shape)
-        present = ([f for f, i in zip(self.factors, index, strict=True) if i] for index in itertools.product(*axes))
+        present = (itertools.compress(self.factors, index) for index in np.ndindex(self.shape))
         return np.array([position[tuple(term)] for term in present])
 
     @cached_property
     def contrasts(self) -> tuple[Array, ...]:
         """One orthogonal matrix per factor; its first row is constant."""
-        return tuple(helmert(size, full=True) if size > 1 else np.ones((1, 1)) for size in self.shape)
+        return tuple(helmert(size, full=True) for size in self.shape)
 
     def coefficients(self, cells: Array) -> Array:
         """Returns the coefficients b of values of cells, `(..., n_cells)`, with mean(y²) = sum(b²)."""
         values = cells.reshape(*cells.shape[:-1], *self.shape)
-        first = cells.ndim - 1
-        for axis, matrix in enumerate(self.contrasts, start=first):
+        for axis, matrix in enumerate(self.contrasts, start=cells.ndim - 1):
             values = np.moveaxis(np.tensordot(values, matrix, axes=(axis, 1)), -1, axis)
         return values.reshape(cells.shape) / math.sqrt(self.n_cells)
 
@@ -79,11 +72,7 @@ class Grid:
 
     def by_term(self, values: Array) -> Array:
         """Sums a value per coefficient `(..., n_cells)` over each term: `(..., n_terms)`."""
-        return np.asarray(values @ self._membership)
-
-    @cached_property
-    def _membership(self) -> Array:
-        return np.asarray((self.term_of[:, None] == np.arange(len(self.terms))).astype(float))
+        return np.asarray(values @ np.eye(len(self.terms))[self.term_of])
 
     def touching(self, factors: Iterable[str], without: Iterable[str] = ()) -> Array:
         """Returns which terms contain one of `factors` and none of `without`, `(n_terms,)`."""

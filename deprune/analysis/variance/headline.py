@@ -3,6 +3,7 @@
 import itertools
 import math
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from deprune.analysis.types import Array
 from deprune.analysis.variance.estimators import Estimate
 from deprune.analysis.variance.factor_grid import Grid, name_of_term
 from deprune.analysis.variance.intervals import interval_of_log_ratio, interval_of_share, p_of_log_ratio
-from deprune.analysis.variance.panel import SEARCH, Panel
+from deprune.analysis.variance.panel import SEARCH, Panel, combinations_of
 
 VERDICTS = ("calibration larger", "search larger", "not separable")
 NOT_IDENTIFIED = "not identified"
@@ -43,11 +44,7 @@ class Ratio:
 class Resampled:
     """Components followed by the seed variance: of the estimate, the bootstrap's centre, and its resamples.
 
-    Attributes:
-        point: `(n_terms + 1,)`.
-        centre: `(n_terms + 1,)`.
-        resamples: `(n, n_terms + 1)`.
-        degrees: Degrees of freedom of the draws, which widen the intervals.
+    The first two are `(n_terms + 1,)`, the last `(n, n_terms + 1)`; the draws' degrees of freedom widen the intervals.
     """
 
     point: Array
@@ -137,9 +134,8 @@ def factor_table(panel: Panel, point: Array) -> pd.DataFrame:
     """Returns one row per factor, and one for calibration as a whole, from components followed by the seed variance.
 
     Returns:
-        `first_order` and `total` shares, the `shapley` share (a term counts in equal parts for its
-        factors), and `switch_rms` in the response's unit: the root-mean-square change when the factor alone moves to
-        another level.
+        `first_order` and `total` shares, the `shapley` share (a term counts in equal parts for its factors), and
+        `switch_rms` in the response's unit: the root-mean-square change when the factor alone moves to another level.
     """
     grid, terms, total = panel.grid, point[:-1], float(point.sum())
     groups: dict[str, tuple[str, ...]] = {f: (f,) for f in grid.factors}
@@ -164,59 +160,36 @@ def factor_table(panel: Panel, point: Array) -> pd.DataFrame:
 def calibration_parts(panel: Panel, point: Estimate) -> pd.DataFrame:
     """Splits V_C among the calibration factors by Shapley values over the configurations that exist.
 
-    The worth of a set of factors is the variance between configurations that its levels explain,
-    within condition and with the search averaged out; where factors are aliased this splits a whole
-    that the design cannot take apart.
+    The worth of a set of factors is the variance between configurations that its levels explain, within condition and
+    with the search averaged out; where factors are aliased this splits a whole that the design cannot take apart.
 
     Returns:
         `factor`, `variance`, its `share` of V_C, and whether it is `aliased`.
     """
-    columns = ["factor", "variance", "share", "aliased"]
-    if not panel.calibration:
-        return pd.DataFrame(columns=columns)
     parts = [f for f in panel.calibration_factors if panel.rows[f].nunique(dropna=False) > 1]
-    labels = _configurations(panel)[parts]
-    subsets = (chosen for k in range(len(parts) + 1) for chosen in itertools.combinations(parts, k))
-    worth = {chosen: _worth(panel, point, labels, chosen) for chosen in subsets}
-    whole = worth[tuple(parts)]
-    rows = []
-    for part in parts:
-        others = [p for p in parts if p != part]
-        value = sum(
-            (worth[tuple(p for p in parts if p in {*chosen, part})] - worth[chosen])
-            / (len(parts) * math.comb(len(others), k))
-            for k in range(len(parts))
-            for chosen in itertools.combinations(others, k)
-        )
-        rows.append((part, value, value / whole if whole > 0 else math.nan, design.CONFIGURATION in panel.calibration))
-    return pd.DataFrame(rows, columns=columns)
+    subsets = (frozenset(c) for k in range(len(parts) + 1) for c in itertools.combinations(parts, k))
+    worth = {chosen: _worth(panel, point, chosen) for chosen in subsets}
+    values = dict.fromkeys(parts, 0.0)
+    for order in itertools.permutations(parts):
+        for i, part in enumerate(order):
+            added = worth[frozenset(order[: i + 1])] - worth[frozenset(order[:i])]
+            values[part] += added / math.factorial(len(parts))
+    whole, aliased = worth[frozenset(parts)], design.CONFIGURATION in panel.calibration
+    rows = [(part, value, value / whole if whole > 0 else math.nan, aliased) for part, value in values.items()]
+    return pd.DataFrame(rows, columns=["factor", "variance", "share", "aliased"])
 
 
-def _configurations(panel: Panel) -> pd.DataFrame:
-    """Returns the calibration factors of every existing configuration, in the grid's order."""
-    sizes = [n if f in panel.calibration else 1 for f, n in zip(panel.grid.factors, panel.grid.shape, strict=True)]
-    index = np.unravel_index(panel.cells, panel.grid.shape)
-    kept = [i if n > 1 else np.zeros_like(i) for i, n in zip(index, sizes, strict=True)]
-    frame = panel.rows[list(panel.calibration_factors)]
-    return frame.assign(code=np.ravel_multi_index(kept, sizes)).drop_duplicates("code").sort_values("code")
-
-
-def _worth(panel: Panel, point: Estimate, labels: pd.DataFrame, chosen: tuple[str, ...]) -> float:
-    """Returns the variance between the levels of `chosen`, a quadratic form of the coefficients."""
-    n = len(labels)
-    groups = labels.groupby(list(chosen), observed=True, dropna=False).ngroup().to_numpy() if chosen else np.zeros(n)
+def _worth(panel: Panel, point: Estimate, chosen: frozenset[str]) -> float:
+    """Returns the variance between the levels of some calibration factors, a quadratic form of the coefficients."""
+    sizes = dict(zip(panel.grid.factors, panel.grid.shape, strict=True))
+    n, n_searches = math.prod(sizes[f] for f in panel.calibration), sizes.get(SEARCH, 1)
+    # In a grid the factors of the condition come first and the search last.
+    _, firsts = np.unique(panel.cells // n_searches % n, return_index=True)
+    groups = combinations_of(panel.rows.iloc[firsts], sorted(chosen))
     same = (groups[:, None] == groups).astype(float)
-    averaging = same / same.sum(axis=1, keepdims=True) - 1 / n
-    contrasts: Array = np.ones((1, 1))
-    form: Array = np.ones((1, 1))
-    for factor, matrix in zip(panel.grid.factors, panel.grid.contrasts, strict=True):
-        if factor in panel.calibration:
-            contrasts = np.kron(contrasts, matrix)
-    averaging = contrasts @ averaging @ contrasts.T
-    placed = False
-    for factor, size in zip(panel.grid.factors, panel.grid.shape, strict=True):
-        if factor in panel.calibration:
-            form, placed = (form if placed else np.kron(form, averaging)), True
-        else:
-            form = np.kron(form, np.diag([1.0] + [0.0] * (size - 1)) if factor == SEARCH else np.eye(size))
-    return float((form * point.products).sum())
+    own = (matrix for matrix, f in zip(panel.grid.contrasts, sizes, strict=True) if f in panel.calibration)
+    contrasts: Array = reduce(np.kron, [np.eye(1), *own])
+    form = contrasts @ (same / same.sum(axis=1, keepdims=True) - 1 / n) @ contrasts.T
+    n_conditions = panel.grid.n_cells // (n * n_searches)
+    of_mean_search = point.products.reshape(2 * (n_conditions, n, n_searches))[:, :, 0, :, :, 0]
+    return float(np.einsum("aiaj,ij->", of_mean_search, form))

@@ -2,9 +2,8 @@
 
 Runs of one draw are not independent, so rows are never resampled. Resampling adds noise to a statistic that is
 quadratic in it, so the ordinary percentile interval is wrong; here the estimator is recomputed around a centre whose
-components are the estimated ones, and the interval is the estimate minus the quantiles of its error
-there (the basic interval), on the logit scale for shares and the log scale for the ratio, and a little wider for
-the draws being few.
+components are the estimated ones, and the interval is the estimate minus the quantiles of its error there (the basic
+interval), on the logit scale for shares and the log scale for the ratio, and a little wider for the draws being few.
 
 Source: own; coverage is measured in `experiments/statistics`.
 """
@@ -28,25 +27,19 @@ def resample(
 ) -> tuple[Array, Array]:
     """Returns the centre, and n recomputed estimates around it.
 
-    Args:
-        panel: The runs.
-        estimate: The estimate, with the noise of items subtracted where `items` are given.
-        n: Number of resamples.
-        rng: Source of the resampling.
-        items: Draw the items again as well; for the cross-replicate estimator.
+    With `items`, whose noise the estimate then lacks, these are drawn again as well; for the cross-replicate estimator.
 
     Returns:
         Components of the centre followed by its seed variance, `(n_terms + 1,)`, and those of the resamples,
         `(n, n_terms + 1)`; none for vectors on incomplete grids.
     """
+    centre = np.append(np.maximum(estimate.terms, 0), max(estimate.seed, 0.0))
     if estimate.estimator == CROSS_REPLICATE:
-        return _resample_draws(panel, estimate, n, rng, items)
-    return _resample_model(panel, estimate, n, rng)
+        return centre, _resample_draws(panel, estimate, n, rng, items)
+    return centre, _resample_model(panel, estimate, n, rng)
 
 
-def _resample_draws(
-    panel: Panel, estimate: Estimate, n: int, rng: Generator, items: ItemNoise | None
-) -> tuple[Array, Array]:
+def _resample_draws(panel: Panel, estimate: Estimate, n: int, rng: Generator, items: ItemNoise | None) -> Array:
     grid, r = panel.grid, panel.n_seeds
     cube = panel.cube().reshape(-1, r, grid.n_cells)  # one cube per column of the response
     mean = grid.coefficients(cube.mean(axis=1))
@@ -67,17 +60,13 @@ def _resample_draws(
     # What search seeds add within a draw was averaged before, so it stays outside the resampling.
     resamples[:, -1] += estimate.seed + (items.seed if items else 0.0) - float(estimators.seed_variance(cube).sum())
     resamples[:, 0] = 0.0
-    return _at_centre(estimate), resamples
+    return resamples
 
 
-def _at_centre(estimate: Estimate) -> Array:
-    return np.append(np.maximum(estimate.terms, 0), max(estimate.seed, 0.0))
-
-
-def _resample_model(panel: Panel, estimate: Estimate, n: int, rng: Generator) -> tuple[Array, Array]:
+def _resample_model(panel: Panel, estimate: Estimate, n: int, rng: Generator) -> Array:
     grid = panel.grid
     if panel.values.ndim > 1:  # removed blocks are no normal numbers, so there is no model to draw from
-        return _at_centre(estimate), np.empty((0, len(grid.terms) + 1))
+        return np.empty((0, len(grid.terms) + 1))
     model, columns = estimators.mixed_model(panel, estimate.order)
     fit = model.fit(panel.values[:, None])
     raw = np.zeros(grid.n_cells)
@@ -91,7 +80,7 @@ def _resample_model(panel: Panel, estimate: Estimate, n: int, rng: Generator) ->
     squares[:, columns] = again.coefficients**2 - again.variances
     terms = grid.by_term(squares)
     terms[:, 0] = 0.0
-    return _at_centre(estimate), np.column_stack([terms, again.draw + again.residual])
+    return np.column_stack([terms, again.draw + again.residual])
 
 
 def _shrinkage(raw: Array, estimated: Array) -> Array:
@@ -105,11 +94,8 @@ def interval_of_share(values: Array, degrees: float) -> tuple[float, float]:
     """Returns the basic interval of a share, on the logit scale where that exists.
 
     Where the estimate or more than a fortieth of the resamples are not positive there is no
-    logit, and the interval is formed on the plain scale and cut at 0 and 1.
-
-    Args:
-        values: The estimate, the share at the centre, then the resamples, `(n + 2,)`.
-        degrees: Degrees of freedom of the draws.
+    logit, and the interval is formed on the plain scale and cut at 0 and 1. The values are the estimate, the share at
+    the centre, then the resamples, `(n + 2,)`; the degrees of freedom are those of the draws.
     """
     if len(values) == 2:
         return np.nan, np.nan
@@ -124,13 +110,7 @@ def interval_of_share(values: Array, degrees: float) -> tuple[float, float]:
 def interval_of_log_ratio(
     above: Array, below: Array, degrees: float, level: float = LEVEL
 ) -> tuple[float, float, float]:
-    """Returns log(above / below) with its basic interval.
-
-    Args:
-        above: A variance: its estimate, its value at the centre, then its resamples, `(n + 2,)`.
-        below: The same of another.
-        degrees: Degrees of freedom of the draws.
-        level: Of the interval.
+    """Returns log(above / below) with its basic interval; values and degrees are as of `interval_of_share`.
 
     Returns:
         The logarithm, and the ends. Where a variance may be zero, the ends are those of the two
@@ -156,6 +136,13 @@ def p_of_log_ratio(above: Array, below: Array, degrees: float) -> float:
         _, lower, upper = interval_of_log_ratio(above, below, degrees, 1 - middle)
         low, high = (low, middle) if lower > 0 or upper < 0 else (middle, high)
     return high
+
+
+def jackknife(value: float, without: Array, level: float = LEVEL) -> tuple[float, float, float]:
+    """Returns a value with its interval from what it is `without` each draw; NaN for fewer than three of these."""
+    n = len(without)
+    width = stats.t.ppf((1 + level) / 2, n - 1) * (n - 1) * stats.sem(without) if n > 2 else np.nan
+    return value, float(value - width), float(value + width)
 
 
 def _tails(resamples: Array, level: float = LEVEL) -> tuple[float, float]:

@@ -124,11 +124,7 @@ def item_noise(panel: Panel, answers: Mapping[str, Array], scale: float) -> Item
 
 
 def resample_items(panel: Panel, noise: ItemNoise, n: int, rng: Generator) -> Array:
-    """Returns the errors of the cells when items are drawn again, the same ones for all models.
-
-    Returns:
-        `(n, n_seeds, n_cells)` in the unit of the response.
-    """
+    """Returns the errors of cells when items are drawn again, the same ones for all models: `(n, n_seeds, n_cells)`."""
     errors = np.zeros((n, panel.n_seeds, panel.grid.n_cells))
     for correct in noise.answers.values():
         size = correct.shape[1]

@@ -78,8 +78,7 @@ class Panel:
     @property
     def calibration(self) -> tuple[str, ...]:
         """The factors of the grid that belong to the calibration configuration."""
-        of_calibration = (*design.names(design.Role.CALIBRATION), design.CONFIGURATION)
-        return tuple(f for f in self.grid.factors if f in of_calibration)
+        return tuple(f for f in self.grid.factors if f in (*design.joint()[design.CONFIGURATION], design.CONFIGURATION))
 
     @property
     def calibration_factors(self) -> tuple[str, ...]:
@@ -89,11 +88,8 @@ class Panel:
     def cube(self, values: Array | None = None) -> Array:
         """Returns mean values by replicate and cell, `(n_seeds, n_cells)`, of a complete panel.
 
-        Several search seeds on one draw are averaged: they are no replicates of the draw.
-
-        Args:
-            values: One value per run, `(n,)` or `(n, K)`; by default the panel's own. The K come first
-                in what is returned.
+        Several search seeds on one draw are averaged: they are no replicates of the draw. The values are one per run,
+        `(n,)` or `(n, K)`, by default the panel's own; the K come first in what is returned.
         """
         values = self.values if values is None else values
         sums = np.zeros((self.n_seeds * self.grid.n_cells, *values.shape[1:]))
@@ -123,14 +119,11 @@ class Panel:
 
 
 def build_panel(runs: pd.DataFrame, response: pd.DataFrame | pd.Series, factors: Sequence[str] | None = None) -> Panel:
-    """Lays runs out on the grid of their factors.
+    """Lays the pruned among some runs out on the grid of their factors.
 
-    Args:
-        runs: Runs as `load` returns them; dense ones are left out.
-        response: A value per run, or several, with the index of `runs`.
-        factors: The factors of the grid. By default all that vary; where not every combination of
-            the calibration factors exists, `calib_config` replaces them, and where not every
-            model has every budget (and treatment), `condition` replaces these.
+    The response is a value per run, or several, with the index of `runs`. The factors are by default all that vary;
+    where not every combination of the calibration factors exists, `calib_config` replaces them, and where not every
+    model has every budget (and treatment), `condition` replaces these.
 
     Raises:
         AnalysisError: The response is missing in half of the runs, a factor does not vary, one that varies is
@@ -139,7 +132,13 @@ def build_panel(runs: pd.DataFrame, response: pd.DataFrame | pd.Series, factors:
     pruned = runs[~runs["is_dense"]]
     response = response.to_frame() if isinstance(response, pd.Series) else response
     present = response.loc[pruned.index].notna().all(axis=1)
-    _check_present(present, str(response.columns[0]))
+    if present.empty:
+        raise AnalysisError("There is no pruned run to analyse; runs with budget=0 are only the reference.")
+    if 2 * present.sum() <= len(present):
+        raise AnalysisError(
+            f"The response {response.columns[0]} is missing in {(~present).sum()} of {len(present)} pruned runs; "
+            "choose runs that have it with where={...}, or another response."
+        )
     rows, notes = pruned[present], []
     if not present.all():
         notes.append(f"{(~present).sum()} of {len(present)} pruned runs lack the response and are left out.")
@@ -161,6 +160,11 @@ def build_panel(runs: pd.DataFrame, response: pd.DataFrame | pd.Series, factors:
     return panel
 
 
+def combinations_of(rows: pd.DataFrame, factors: Sequence[str]) -> Array:
+    """Returns one number for each combination of levels, `(n,)`."""
+    return rows.assign(all=0).groupby(["all", *factors], observed=True, dropna=False).ngroup().to_numpy()
+
+
 def alias_table(runs: pd.DataFrame) -> pd.DataFrame:
     """Returns the pairs of factors of which not every combination was run.
 
@@ -177,16 +181,6 @@ def alias_table(runs: pd.DataFrame) -> pd.DataFrame:
             possible = len(columns[first][1]) * len(columns[second][1])
             rows.append((first, second, possible - missing, possible))
     return pd.DataFrame(rows, columns=["first", "second", "combinations", "of"])
-
-
-def _check_present(present: pd.Series, name: str) -> None:
-    if present.empty:
-        raise AnalysisError("There is no pruned run to analyse; runs with budget=0 are only the reference.")
-    if 2 * present.sum() <= len(present):
-        raise AnalysisError(
-            f"The response {name} is missing in {(~present).sum()} of {len(present)} pruned runs; "
-            "choose runs that have it with where={...}, or another response."
-        )
 
 
 def _codes(column: pd.Series) -> tuple[Array, tuple[object, ...]]:
@@ -214,23 +208,18 @@ def _choose(columns: Columns, factors: Sequence[str] | None, notes: list[str]) -
         single = {f: names[0] for f, (_, names) in columns.items() if f not in varying}
         said = {f: level for f, level in single.items() if not design.is_silent(f, [level])}
         notes += [f"{f} has a single level, {level}, and is no factor here." for f, level in said.items()]
-        chosen = _join_gaps(columns, varying, notes)
+        chosen = list(varying)
+        for name, parts in design.joint().items():
+            group = [f for f in parts if f in varying]
+            if missing := _missing_combinations(columns, group):
+                chosen = [f for f in chosen if f not in group] + [name]
+                combinations = f"{missing} combinations of {' × '.join(group)} do not exist"
+                notes.append(f"{combinations}; {name} with the others is one factor.")
     else:
         chosen = _checked(columns, factors, varying)
     if not chosen:
         raise AnalysisError("No factor varies among these runs, so there is no variance to explain; run a grid.")
     return tuple(sorted(chosen, key=design.grid_order().index))
-
-
-def _join_gaps(columns: Columns, varying: Sequence[str], notes: list[str]) -> list[str]:
-    chosen = list(varying)
-    for name, parts in design.joint().items():
-        group = [f for f in parts if f in varying]
-        if missing := _missing_combinations(columns, group):
-            chosen = [f for f in chosen if f not in group] + [name]
-            said = f"{missing} combinations of {' × '.join(group)} do not exist"
-            notes.append(f"{said}; {name} with the others is one factor.")
-    return chosen
 
 
 def _checked(columns: Columns, factors: Sequence[str], varying: Sequence[str]) -> list[str]:
@@ -263,7 +252,7 @@ def _checked(columns: Columns, factors: Sequence[str], varying: Sequence[str]) -
 def _missing_combinations(columns: Columns, group: Sequence[str]) -> int:
     if len(group) < 2:
         return 0
-    existing = set(zip(*(columns[f][0].tolist() for f in group), strict=True))
+    existing = set(zip(*(columns[f][0] for f in group), strict=True))
     return math.prod(len(columns[f][1]) for f in group) - len(existing)
 
 

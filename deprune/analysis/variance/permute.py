@@ -17,7 +17,7 @@ import pandas as pd
 
 from deprune.analysis import design
 from deprune.analysis.types import Array, Generator
-from deprune.analysis.variance.panel import SEARCH, Panel
+from deprune.analysis.variance.panel import SEARCH, Panel, combinations_of
 
 CHUNK = 128  # permutations that are evaluated at once, to bound the memory
 
@@ -36,21 +36,16 @@ def permutation_p(panel: Panel, effect: str, n: int, rng: Generator) -> float:
         return math.nan
     touched, avoided = ((SEARCH,), panel.calibration) if effect == "search" else (panel.calibration, (SEARCH,))
     chosen = panel.grid.touching(touched, without=avoided)[panel.grid.term_of]
-    cube = panel.cube()
-    flat = cube.reshape(*cube.shape[:-2], -1)
-    statistic = np.concatenate(
-        [_sum_of_squares(panel, flat[..., sources[i : i + CHUNK]], chosen) for i in range(0, len(sources), CHUNK)]
-    )
-    observed = float(_sum_of_squares(panel, flat[..., np.arange(flat.shape[-1])[None]], chosen)[0])
+    r, n_cells = panel.n_seeds, panel.grid.n_cells
+    flat = panel.cube().reshape(-1, r * n_cells)  # a row per column of the response
+    places = np.vstack([np.arange(r * n_cells), sources])  # what was observed, then its permutations
+    statistic: list[float] = []
+    for i in range(0, len(places), CHUNK):
+        means = flat[:, places[i : i + CHUNK]].reshape(len(flat), -1, r, n_cells).mean(axis=2)
+        statistic.extend((panel.grid.coefficients(means)[..., chosen] ** 2).sum(axis=(0, 2)))
     # Sums in another order differ in the last digits; such permutations are ties.
-    as_large = int((statistic >= observed * (1 - 1e-9)).sum())
+    as_large = int((np.array(statistic[1:]) >= statistic[0] * (1 - 1e-9)).sum())
     return as_large / len(sources) if exact else (as_large + 1) / (len(sources) + 1)
-
-
-def _sum_of_squares(panel: Panel, flat: Array, chosen: Array) -> Array:
-    cubes = flat.reshape(*flat.shape[:-1], panel.n_seeds, panel.grid.n_cells)
-    squares = (panel.grid.coefficients(cubes.mean(axis=-2))[..., chosen] ** 2).sum(axis=-1)
-    return np.asarray(squares.reshape(-1, squares.shape[-1]).sum(axis=0))
 
 
 def _draws_differ(panel: Panel) -> bool:
@@ -62,43 +57,40 @@ def _draws_differ(panel: Panel) -> bool:
 
 def permutations(panel: Panel, effect: str, n: int, rng: Generator) -> tuple[Array, bool]:
     """Returns where each place takes its value from, `(n, n_seeds · n_cells)`, and whether these are all."""
-    kinds = [(places, *_layout(panel, places, effect)) for places in panel.blocks]
+    parts = [(places, *part) for places in panel.blocks for part in _layout(panel, places, effect)]
     sizes: list[int] = []
-    for inside, group in ((inside, group) for _, inside, groups in kinds for group in groups):
+    for _, inside, group in parts:
         sizes += [len(inside)] * len(group) + [len(group)] * (effect == "calibration")
     orders, exact = orders_of(sizes, n, rng)
     n_orders = len(orders[0]) if orders else 1
     source = np.tile(np.arange(panel.n_seeds * panel.grid.n_cells), (n_orders, 1))
     used = iter(orders)
-    for places, inside, groups in kinds:
-        for group in groups:
-            moved = np.stack([places[i][inside[next(used)]].reshape(n_orders, -1) for i in group], axis=1)
-            if effect == "calibration":
-                moved = np.take_along_axis(moved, next(used)[:, :, None], axis=1)
-            for position, i in enumerate(group):
-                source[:, places[i][inside].ravel()] = moved[:, position]
+    for places, inside, group in parts:
+        moved = np.stack([places[i][inside[next(used)]].reshape(n_orders, -1) for i in group], axis=1)
+        if effect == "calibration":
+            moved = np.take_along_axis(moved, next(used)[:, :, None], axis=1)
+        source[:, places[group][:, inside].reshape(len(group), -1)] = moved
     return source, exact
 
 
-def _layout(panel: Panel, places: Array, effect: str) -> tuple[Array, list[Array]]:
-    """Returns how the cells of a draw are exchanged, and which draws are.
+def _layout(panel: Panel, places: Array, effect: str) -> list[tuple[Array, Array]]:
+    """Returns how the cells of a draw are exchanged, for each group of draws that are.
 
-    That is the columns of `places` by level that is exchanged and everything else, `(levels, rest)`, and the groups of
-    rows of `places` that may change places.
+    That is the columns of `places` by level that is exchanged and everything else, `(levels, rest)`, and the rows of
+    `places` that may change places.
     """
     frame = panel.rows.assign(place=panel.places).drop_duplicates("place").set_index("place")
     exchanged = [SEARCH] if effect == "search" else list(panel.calibration_factors)
     rest = [f for f in design.factors_of(frame) if f not in exchanged]
     cells = frame.loc[places[0]]
-    level = cells.groupby(exchanged, observed=True, dropna=False).ngroup().to_numpy()
-    order = np.lexsort((cells.groupby(rest, observed=True, dropna=False).ngroup().to_numpy(), level))
+    level = combinations_of(cells, exchanged)
+    order = np.lexsort((combinations_of(cells, rest), level))
     counts = np.bincount(level)
     # Configurations with different cells cannot be exchanged for one another.
     inside = order.reshape(len(counts), -1) if np.ptp(counts) == 0 else order[None]
-    firsts = frame.loc[places[:, 0]]
     own = [f for f in design.factors_of(frame, *design.WITHIN) if _is_constant(frame[f], places)]
-    keys = firsts.groupby(own, observed=True).ngroup().to_numpy() if own else np.zeros(len(places), dtype=int)
-    return inside, [np.flatnonzero(keys == k) for k in np.unique(keys)]
+    keys = combinations_of(frame.loc[places[:, 0]], own)
+    return [(inside, np.flatnonzero(keys == k)) for k in np.unique(keys)]
 
 
 def _is_constant(factor: pd.Series, places: Array) -> bool:

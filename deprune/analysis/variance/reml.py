@@ -88,7 +88,8 @@ class MixedModel:
         coefficients, variances = np.empty((len(ratio), p)), np.empty((len(ratio), p))
         for i, lam in enumerate(ratio):
             inverse = self._inverse(float(lam))
-            coefficients[i] = inverse @ self._weighted(float(lam), responses[:, i])
+            of_draws = self._shrinkage(float(lam)) * (self._indicator.T @ responses[:, i])
+            coefficients[i] = inverse @ (self.design.T @ (responses[:, i] - self._indicator @ of_draws))
             variances[i] = np.diag(inverse) * residual[i]
         return MixedFit(coefficients, variances, ratio * residual, residual)
 
@@ -131,8 +132,3 @@ class MixedModel:
         gram, sums = self._gram
         cross = gram - sums.T @ (self._shrinkage(ratio)[:, None] * sums)
         return np.asarray(cho_solve(cho_factor(cross), np.eye(len(cross))))
-
-    def _weighted(self, ratio: float, response: Array) -> Array:
-        """Returns X' V⁻¹ y for a residual variance of 1."""
-        sums = self._indicator.T @ response
-        return np.asarray(self.design.T @ (response - self._indicator @ (self._shrinkage(ratio) * sums)))
