@@ -147,7 +147,8 @@ def test_a_record_is_read_as_written_or_refused(tmp_path: Path, field: str, valu
         record = read_record(path)
     except RecordError:
         return
-    assert json.loads(json.dumps(asdict(record))) == content  # a whole number stands for a float as well
+    read, written = (json.loads(json.dumps(c), parse_constant=str) for c in (asdict(record), content))  # NaN is not NaN
+    assert read == written  # a whole number stands for a float as well
 
 
 @FUZZ
