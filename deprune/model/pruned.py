@@ -37,9 +37,10 @@ class PrunedModel:
     @property
     def place(self) -> str:
         """Where files about this model lie: a folder for all that agree but for subset and treatment, and a name."""
-        context = self.loaded.identity()
-        treated = "" if self.treatment is None else f"-{digest_of(self.treatment)}"
-        return f"{file_name_of(context['name'])}-{digest_of(context)}/{file_name_of(self.subset.bits() + treated)}"
+        context = self.identity()
+        subset, treatment = context.pop("subset"), context.pop("treat", None)
+        treated = "" if treatment is None else f"-{digest_of(treatment)}"
+        return f"{file_name_of(context['name'])}-{digest_of(context)}/{file_name_of(subset + treated)}"
 
     def module(self) -> AbstractContextManager[PreTrainedModel]:
         """Gives the physically pruned model for the length of a `with` statement."""
