@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,3 +104,9 @@ def test_what_is_expensive_belongs_to_the_session() -> None:
                 if decorators & {"cache", "lru_cache"}:
                     found.add(f"{path.relative_to(PACKAGE)} {node.name}")
     assert found <= OUTLIVES_A_JOB, found - OUTLIVES_A_JOB
+
+
+def test_a_name_of_a_module_has_one_meaning() -> None:
+    """Those that stand in several folders mean the same there, each of its own folder."""
+    counts = Counter(path.stem for path in PACKAGE.rglob("*.py"))
+    assert {name for name, n in counts.items() if n > 1} == {"__init__", "base", "config", "identity"}

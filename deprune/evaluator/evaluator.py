@@ -25,7 +25,7 @@ from deprune.core.fingerprint import digest_of
 from deprune.core.subset import BlockSubset
 from deprune.data.samples import CalibrationSet, SampleBatch
 from deprune.evaluator.base import Evaluation, EvaluationCounter, EvaluatorConfig
-from deprune.evaluator.memory import fitting_batch_size, free_memory, is_out_of_memory
+from deprune.evaluator.device_memory import fitting_batch_size, free_memory, is_out_of_memory
 from deprune.evaluator.racing import race
 from deprune.evaluator.trie import count_prefixes, walk
 from deprune.model.blocks import Stack

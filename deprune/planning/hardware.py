@@ -6,7 +6,7 @@ from deprune.core.errors import ConfigError
 from deprune.core.subset import BlockSubset
 from deprune.data.corpus import SampleSize
 from deprune.downstream.base import Size
-from deprune.evaluator.memory import MOST_SAMPLES, SHARE, sample_bytes
+from deprune.evaluator.device_memory import MOST_SAMPLES, SHARE, sample_bytes
 from deprune.objective.base import MAX_LOGITS
 from deprune.planning.architecture import Architecture
 from deprune.run.config import RunConfig

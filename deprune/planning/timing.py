@@ -18,8 +18,8 @@ from deprune.data.draw import DrawnItems, draw_items, draw_windows
 from deprune.data.samples import CalibrationSet
 from deprune.downstream.scoring import score_models
 from deprune.evaluator.base import EvaluatorConfig
+from deprune.evaluator.device_memory import free_memory
 from deprune.evaluator.evaluator import SubsetEvaluator
-from deprune.evaluator.memory import free_memory
 from deprune.model.load import LoadedModel
 from deprune.model.pruned import PrunedModel
 from deprune.model.source import resolve_device

@@ -14,8 +14,8 @@ from torch import Tensor
 from deprune.core.errors import DepruneError
 from deprune.data.samples import CalibrationSet
 from deprune.evaluator.base import EvaluatorConfig
+from deprune.evaluator.device_memory import MOST_SAMPLES, fitting_batch_size, free_memory
 from deprune.evaluator.evaluator import SubsetEvaluator
-from deprune.evaluator.memory import MOST_SAMPLES, fitting_batch_size, free_memory
 from deprune.model.blocks import BlockInputs, BlockStack
 from deprune.model.prune import prune_blocks
 from deprune.objective.nll import NegativeLogLikelihood
