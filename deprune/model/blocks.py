@@ -20,7 +20,7 @@ from torch import Tensor
 
 from deprune.core.errors import UnsupportedModelError
 from deprune.core.subset import BlockSubset
-from deprune.model.prune import find_blocks
+from deprune.model.structure import find_blocks
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

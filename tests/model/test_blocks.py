@@ -11,7 +11,8 @@ from transformers import AutoModelForCausalLM, BertConfig, BertLMHeadModel, PreT
 from deprune.core.errors import UnsupportedModelError
 from deprune.core.subset import BlockSubset
 from deprune.model.blocks import BlockStack
-from deprune.model.prune import blocks_removed, find_blocks, prune_blocks
+from deprune.model.prune import blocks_removed, prune_blocks
+from deprune.model.structure import find_blocks
 from tests.model.architectures import ARCHITECTURES, N_BLOCKS, VOCAB, make_model
 
 IDS = torch.randint(1, VOCAB, (3, 16), generator=torch.Generator().manual_seed(1))
