@@ -20,6 +20,7 @@ from torch import Tensor
 
 from deprune.core.errors import UnsupportedModelError
 from deprune.core.subset import BlockSubset
+from deprune.model.rounding import tolerance
 from deprune.model.structure import find_blocks
 
 if TYPE_CHECKING:
@@ -160,12 +161,11 @@ class BlockStack:
             for index, block in enumerate(self.blocks):
                 hooks.callback(block.register_forward_hook(partial(keep_rest, index)).remove)
             expected = self.model(ids_BT, use_cache=False).logits
-        # Sixteen units in the last place of the largest logit: rounding, but nothing else.
-        tolerance = 16 * torch.finfo(expected.dtype).eps * expected.abs().max()
-        if (self.run(ids_BT, BlockSubset(self.n_blocks)) - expected).abs().max() > tolerance:
+        rounding = tolerance(self, ids_BT, BlockSubset(self.n_blocks), expected)
+        if (self.run(ids_BT, BlockSubset(self.n_blocks)) - expected).abs().max() > rounding:
             between = "so it does something between them that deprune cannot reproduce"
             raise UnsupportedModelError(f"{name} gives other logits when its blocks are run one by one, {between}.")
         ids_BT[:, -1] = 0
         changed = self.model(ids_BT, use_cache=False).logits
-        if (changed - expected)[:, :-1].abs().max() > tolerance:
+        if (changed - expected)[:, :-1].abs().max() > rounding:
             raise UnsupportedModelError(f"{name} is not a decoder: its tokens see later tokens.")
