@@ -23,3 +23,8 @@ class RecordError(DepruneError):
 
 class AnalysisError(DepruneError):
     """The records cannot answer what is asked of them."""
+
+
+def one_line(error: BaseException) -> str:
+    """Returns all that a library says of an error, in one line and without the full stop at its end."""
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__

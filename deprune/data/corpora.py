@@ -1,7 +1,6 @@
 """The corpora of text: embedded, from the Hub, from a local file, mixed, or random."""
 
 import itertools
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +12,12 @@ from deprune.core.errors import ConfigError, DataError
 from deprune.core.fingerprint import digest_of_files
 from deprune.core.suggestions import unknown_name
 from deprune.data.corpus import Corpus
-from deprune.data.hub import DataSet, hub_errors, require_hub
+from deprune.data.hub import DataSet, data_errors, require_hub
+from deprune.data.text import READERS, filled_in, read_texts, text_rows
 from deprune.embedded import documents as embedded
+
+FIRST_ENDINGS = (".jsonl", ".ndjson", ".parquet")
+"""Of files that have always been read as what they are; those of other formats were once taken for plain text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,18 +67,35 @@ class HubCorpus(Corpus):
     template: str = "{text}"
     document_start: str | None = None
 
+    def __post_init__(self) -> None:
+        if not self._columns():
+            raise ConfigError(f"calib.template='{self.template}' names no column in braces, such as {{text}}.")
+        try:
+            re.compile(self.document_start or "")
+        except re.error as error:
+            raise ConfigError(f"calib.document_start is no regular expression ({error}); mend it.") from error
+
     def documents(self) -> Sequence[str]:
-        """Returns the texts of the rows, or the documents that the rows make up."""
+        """Returns the texts of the rows, or the documents that the rows make up; rows with nulls are left out."""
         rows = hub_rows(self.data_sets()[0], self.split)
-        fields = [name for _, name, _, _ in Formatter().parse(self.template) if name is not None]
-        for field in fields:
-            if field not in rows.column_names:
-                raise ConfigError(unknown_name(f"calib.template column in {self.path}", field, rows.column_names))
-        if [self.template] == [f"{{{field}}}" for field in fields]:
-            texts: Sequence[str] = rows[fields[0]]  # read as they are drawn: the column may be large
+        columns = self._columns()
+        for column in columns:
+            if column not in rows.column_names:
+                raise ConfigError(unknown_name(f"calib.template column in {self.path}", column, rows.column_names))
+        if [self.template] == [f"{{{column}}}" for column in columns]:
+            texts: Sequence[str] = text_rows(rows, columns, self.path, "calib.template")[columns[0]]  # read as drawn
         else:
-            texts = [self.template.format(**row) for row in rows.select_columns(fields)]
+            texts = filled_in(self.template, rows, columns, self.path)
+        if not any(text.strip() for text in texts):
+            raise DataError(f"The rows of {self.path} hold no text in calib.template='{self.template}'; change that.")
         return texts if self.document_start is None else _join_lines(texts, self.document_start)
+
+    def _columns(self) -> list[str]:
+        try:
+            names = [name for _, name, _, _ in Formatter().parse(self.template) if name is not None]
+        except ValueError as error:
+            raise ConfigError(f"calib.template='{self.template}' is no template ({error}); mend its braces.") from error
+        return list(dict.fromkeys(names))
 
     def data_sets(self) -> Sequence[DataSet]:
         """Returns the data set."""
@@ -94,7 +114,7 @@ def hub_rows(data: DataSet, split: str) -> Any:
 
     instead = "an embedded corpus such as calib=mixture, or calib=local calib.path=<file> for a local copy"
     require_hub("the calibration data", instead)
-    with hub_errors(f"data set {data.path}"):
+    with data_errors(f"data set {data.path}"):
         if data.file is None:
             return load_dataset(data.path, data.config, split=split, revision=data.revision)
         # Without a network, `datasets` would not find a single file of a repository in its cache again.
@@ -105,7 +125,7 @@ def hub_rows(data: DataSet, split: str) -> Any:
 def _reader(file: str) -> str:
     """Returns what `datasets` reads a single file with, by its ending."""
     readers = {".json": "json", ".jsonl": "json", ".parquet": "parquet", ".csv": "csv", ".txt": "text"}
-    for ending in reversed(Path(file).suffixes):
+    for ending in reversed(Path(file.lower()).suffixes):
         if ending in readers:
             return readers[ending]
     raise ConfigError(f"The file calib.data_files={file} has none of the endings {', '.join(readers)}; take another.")
@@ -124,13 +144,13 @@ def _join_lines(lines: Sequence[str], start: str) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class LocalCorpus(Corpus):
-    """A text, JSON-lines or Parquet file on this machine.
+    """A file on this machine: plain text, or a table or JSON with one document in each row.
 
     A text file holds one document per paragraph, or, where lines `<|endoftext|>` occur, one between each two of
-    them. The other two hold one document per row.
+    them. Rows whose text is null are left out.
 
     Attributes:
-        path: The file; its ending (`.txt`, `.jsonl`, `.parquet`) tells its format.
+        path: The file; its ending (`.jsonl`, `.json`, `.parquet`, `.csv`, `.tsv`, any other for text) tells its format.
         text_field: The field or column that holds the text.
     """
 
@@ -139,7 +159,8 @@ class LocalCorpus(Corpus):
 
     def documents(self) -> Sequence[str]:
         """Returns the documents of the file that are not blank."""
-        texts = [text for text in self._read() if text.strip()]
+        self._check()
+        texts = [text for text in read_texts(Path(self.path), self.text_field) if text.strip()]
         if not texts:
             raise DataError(f"The file {self.path} holds no text; give one that does in calib.path.")
         return texts
@@ -147,47 +168,20 @@ class LocalCorpus(Corpus):
     def identity(self) -> dict[str, Any]:
         """Returns the name of the file and a hash of its content, not where it lies."""
         self._check()
-        return {"local": Path(self.path).name, "content": digest_of_files([Path(self.path)]), "field": self.text_field}
+        path = Path(self.path)
+        return {"local": path.name, "content": digest_of_files([path]), "field": self.text_field, **_reading(path)}
 
     def _check(self) -> None:
+        if Path(self.path).is_dir():
+            raise DataError(f"{self.path} is a folder; give one file of it in calib.path.")
         if not Path(self.path).is_file():
             raise DataError(f"There is no file {self.path}; give one that exists in calib.path.")
 
-    def _read(self) -> list[str]:
-        self._check()
-        path = Path(self.path)
-        if path.suffix == ".parquet":
-            return self._read_parquet(path)
-        instead = "give a text, .jsonl or .parquet file in calib.path."
-        try:
-            text = path.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise DataError(f"The file {path} is not UTF-8 text (byte {error.start} is not); {instead}") from error
-        if "\0" in text:
-            raise DataError(f"The file {path} is binary; {instead}")
-        if path.suffix in (".jsonl", ".ndjson"):
-            return [self._field(line, n) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
-        mark = "<|endoftext|>"
-        return text.split(mark) if mark in text else re.split(r"\n\s*\n", text)
 
-    def _field(self, line: str, number: int) -> str:
-        try:
-            return str(json.loads(line)[self.text_field])
-        except (ValueError, KeyError, TypeError) as error:
-            wanted = f"is not a JSON object with the field '{self.text_field}'"
-            raise DataError(f"Line {number} of {self.path} {wanted}; mend the line or set calib.text_field.") from error
-
-    def _read_parquet(self, path: Path) -> list[str]:
-        import pyarrow
-        from pyarrow import parquet
-
-        try:
-            table = parquet.read_table(path)
-        except (pyarrow.ArrowInvalid, OSError) as error:
-            raise DataError(f"The file {path} is not a Parquet file that can be read: {error}.") from error
-        if self.text_field not in table.column_names:
-            raise ConfigError(unknown_name(f"calib.text_field in {path}", self.text_field, table.column_names))
-        return [str(value) for value in table[self.text_field].to_pylist() if value is not None]
+def _reading(path: Path) -> dict[str, str]:
+    """Returns the format of a file that was once read as another, so that old results are not taken for new."""
+    ending = path.suffix
+    return {"format": ending.lower()} if ending.lower() in READERS and ending not in FIRST_ENDINGS else {}
 
 
 @dataclass(frozen=True, kw_only=True)

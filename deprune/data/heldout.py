@@ -17,6 +17,7 @@ from deprune.core.errors import ConfigError, DataError
 from deprune.core.suggestions import unknown_name
 from deprune.data.corpora import hub_rows
 from deprune.data.hub import DataSet
+from deprune.data.text import text_rows
 from deprune.embedded import documents as embedded
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def fetch_corpus(name: str) -> None:
 def _joint_windows(corpus: HeldOutCorpus, seq_len: int, tokenizer: "Tokenizer") -> list[list[int]]:
     from deprune.data.draw import start_tokens
 
-    rows = hub_rows(corpus.data, corpus.split)
+    rows = text_rows(hub_rows(corpus.data, corpus.split), ["text"], corpus.data.path, "another data set")
     n_documents = len(rows) if corpus.n_documents is None else min(corpus.n_documents, len(rows))
     text = corpus.joint.join(rows[:n_documents]["text"])
     prefix = start_tokens(tokenizer)

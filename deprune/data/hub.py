@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from deprune.core.errors import DataError
+from deprune.core.errors import DataError, DepruneError, one_line
 
 WAYS_OUT = (
     "connect this machine to the network, set HF_ENDPOINT to a mirror that it can reach, or set "
@@ -16,6 +16,7 @@ WAYS_OUT = (
 
 GATED = "it is gated; ask for access on its page, then set HF_TOKEN to a token of yours or run `hf auth login`"
 UNKNOWN = "there is no such public repository at {endpoint}; check its name, or set HF_TOKEN if it is private"
+SCRIPT = "it is a Python script, which `datasets` no longer runs; take another that holds its data in files"
 LACKS_FILE = "its repository lacks a file that is needed ({text})"
 REASONS = {
     "GatedRepoError": GATED,
@@ -86,13 +87,26 @@ def hub_errors(wanted: str) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def data_errors(wanted: str) -> Iterator[None]:
+    """Turns whatever reading data from the Hub may raise into a DepruneError, one sentence with the whole reason."""
+    try:
+        with hub_errors(wanted):
+            yield
+    except DepruneError:
+        raise
+    except Exception as error:
+        raise DataError(f"The {wanted} cannot be read: {one_line(error.__cause__ or error)}.") from error
+
+
 def _reason(error: BaseException) -> str | None:
     """Returns what an error of the Hub's clients means, or None where it is not one of theirs."""
     from huggingface_hub import constants
 
     text, in_cache = str(error), "HF_HUB_OFFLINE is set and it is not in the local cache"
     by_kind = (reason for kinds, reason in REASONS.items() if type(error).__name__ in kinds.split())
-    reason = GATED if "is a gated dataset" in text else next(by_kind, None)
+    by_text = {"is a gated dataset": GATED, "Dataset scripts are no longer supported": SCRIPT}
+    reason = next((reason for part, reason in by_text.items() if part in text), None) or next(by_kind, None)
     offline = in_cache if constants.HF_HUB_OFFLINE else "the connection to the Hub failed"
     return reason and reason.format(endpoint=constants.ENDPOINT, text=text.partition("\n")[0], offline=offline)
 

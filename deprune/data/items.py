@@ -13,6 +13,7 @@ from deprune.data.corpus import Corpus, Item, ItemTokens, SampleSize
 from deprune.data.hub import DataSet
 from deprune.data.known import CHARACTERS_PER_TOKEN, known
 from deprune.data.tasks import data_sets_of, training_items
+from deprune.data.text import text_rows
 from deprune.embedded import task_items as embedded
 
 
@@ -51,6 +52,7 @@ class InstructionItems(ItemCorpus):
         for column in ("instruction", "answer"):
             if column not in rows.column_names:
                 raise ConfigError(f"The data set {self.path} has no column '{column}', which calib.path must have.")
+        rows = text_rows(rows, ("instruction", "answer"), self.path, "the data set of calib.path")
         pairs = zip(rows["instruction"], rows["answer"], strict=True)
         items = [item for instruction, answer in pairs if (item := _parse_instruction(instruction, answer))]
         if not items:
