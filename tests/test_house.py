@@ -87,7 +87,8 @@ OUTLIVES_A_JOB = {
     "data/items.py _embedded_items",
     "data/known.py known",  # a table of the package
     "data/hub.py _answers",  # whether a Hub is there, which takes seconds to find out that it is not
-    "data/tasks.py _manager",  # lm-eval's index of its own files
+    "data/tasks.py _index",  # lm-eval's index of its own files
+    "data/tasks.py _folders",
     "run/environment.py _code_state",
     "run/launch.py process_session",  # the launcher's one session, which holds all else
     "run/workers.py take_share",

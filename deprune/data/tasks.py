@@ -19,9 +19,8 @@ EMBEDDED_TASKS = Path(__file__).parents[1] / "embedded" / "tasks"
 def check_tasks(tasks: Sequence[str]) -> None:
     """Raises a ConfigError where lm-eval has no such task; builds none."""
     for task in tasks:
-        known = _manager(all(map(_is_embedded, tasks))).all_subtasks
-        if task not in known:
-            raise ConfigError(unknown_name("evaluation task", task, known))
+        if task not in _index_of(task).all_subtasks:
+            raise ConfigError(unknown_name("evaluation task", task, _index(_folder_of_all()).all_subtasks))
 
 
 def load_task(task: str) -> Any:
@@ -29,7 +28,7 @@ def load_task(task: str) -> Any:
     if not _is_embedded(task):
         require_hub("the evaluation data", "eval=mini or eval=none")
     with hub_errors(f"data of the task {task}"):
-        return _manager(_is_embedded(task)).load([task])["tasks"][task]
+        return _index_of(task).load([task])["tasks"][task]
 
 
 def data_sets_of(task: str) -> tuple[DataSet, ...]:
@@ -37,7 +36,7 @@ def data_sets_of(task: str) -> tuple[DataSet, ...]:
     from lm_eval.tasks._yaml_loader import load_yaml
 
     check_tasks([task])
-    entry = _manager(_is_embedded(task)).task_index[task]
+    entry = _index_of(task).task_index[task]
     if _is_embedded(task) or entry.yaml_path is None:
         return ()
     settings = load_yaml(entry.yaml_path, resolve_func=False)
@@ -88,10 +87,32 @@ def _is_embedded(task: str) -> bool:
     return (EMBEDDED_TASKS / f"{task}.yaml").is_file()
 
 
+def _index_of(task: str) -> Any:
+    """Returns lm-eval's index of a folder that holds a task, or of all where no file says its name as usual."""
+    return _index(EMBEDDED_TASKS if _is_embedded(task) else _folders().get(task, _folder_of_all()))
+
+
 @functools.cache
-def _manager(embedded_only: bool) -> Any:
-    """Returns lm-eval's index of tasks; reading all of its own takes seconds."""
+def _index(folder: Path) -> Any:
+    """Returns lm-eval's index of the tasks in a folder and of the embedded ones."""
     from lm_eval.tasks import TaskManager
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    return TaskManager(include_path=str(EMBEDDED_TASKS), include_defaults=not embedded_only)
+    return TaskManager(include_path=[str(folder), str(EMBEDDED_TASKS)], include_defaults=False)
+
+
+@functools.cache
+def _folders() -> dict[str, Path]:
+    """Returns where lm-eval's tasks are, by their names alone: its own index reads all settings, which takes seconds.
+
+    As in its index, the first of several files counts.
+    """
+    paths = sorted(_folder_of_all().rglob("*.yaml"), key=Path.as_posix, reverse=True)
+    name = re.compile(r"""^["']?task["']?: *["']?([^"'\s]+)""", re.MULTILINE)
+    return {found: path.parent for path in paths for found in name.findall(path.read_text(encoding="utf-8"))}
+
+
+def _folder_of_all() -> Path:
+    import lm_eval.tasks
+
+    return Path(lm_eval.tasks.__file__).parent
