@@ -4,11 +4,13 @@ python -m deprune.export run=<run id> out=<folder>
 """
 
 from pathlib import Path
+from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from deprune.core.build import build
 from deprune.core.errors import ConfigError
+from deprune.core.suggestions import override
 from deprune.record import ResultStore, RunRecord
 from deprune.run.cli import command, say
 
@@ -16,11 +18,12 @@ from deprune.run.cli import command, say
 @command("export")
 def main(cfg: DictConfig) -> None:
     """Exports what the configuration asks for, and says where it is."""
+    from deprune.core.memory import Memory
     from deprune.core.subset import BlockSubset
     from deprune.model.checkpoint import check_free, export  # heavy imports wait until there is work
     from deprune.model.load import load_model
     from deprune.model.pruned import PrunedModel
-    from deprune.model.source import ModelConfig
+    from deprune.model.source import ModelConfig, read_facts
 
     record = None if cfg.run is None else _record_of(str(cfg.run), Path(cfg.results_dir))
     if cfg.get("model") is not None:
@@ -32,13 +35,22 @@ def main(cfg: DictConfig) -> None:
     if record is not None:
         removed = record.removal.order
     elif cfg.subset is not None:
-        removed = tuple(cfg.subset)
+        removed = blocks_of(cfg.subset)
     else:
         raise ConfigError("Nothing says which blocks to remove; give run=<run id> or subset=[<block>,<block>].")
     check_free(Path(cfg.out))
-    loaded = load_model(model, "cpu", "auto")
-    export(PrunedModel(loaded, BlockSubset.of(loaded.facts.n_blocks, removed)), Path(cfg.out), record)
+    memory = Memory()
+    subset = BlockSubset.of(memory.once(read_facts, model).n_blocks, removed)
+    export(PrunedModel(load_model(model, "cpu", "auto", memory), subset), Path(cfg.out), record)
     say(f"Written and checked: {cfg.out}")
+
+
+def blocks_of(subset: Any) -> tuple[Any, ...]:
+    """Returns the blocks that `subset` names; raises a ConfigError where it is no list of blocks."""
+    if not isinstance(subset, ListConfig) or not subset:
+        meant = override("subset", [subset] if type(subset) is int else [3, 4])
+        raise ConfigError(f"The value of 'subset' is {subset!r}, but must list the blocks to remove, as in {meant}.")
+    return tuple(subset)
 
 
 def _record_of(run_id: str, results_dir: Path) -> RunRecord:

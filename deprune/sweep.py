@@ -7,7 +7,7 @@ import hydra
 from omegaconf import DictConfig
 
 from deprune.core.build import CONF_DIR
-from deprune.run.cli import plain_errors
+from deprune.run.cli import plain_errors, take_text_as_typed
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")
@@ -21,6 +21,7 @@ def compose_and_run(cfg: DictConfig) -> None:
 def main() -> None:
     """Runs the command line; user errors end in one sentence and exit code 1."""
     with plain_errors():
+        take_text_as_typed("config")
         compose_and_run()
 
 

@@ -16,9 +16,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import settings
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -72,6 +74,13 @@ class CommandResult:
 
 
 Command = Callable[..., CommandResult]
+
+
+def pasted(override: str) -> tuple[str, Any]:
+    """Returns the key and the value that Hydra is given by an override which is pasted into a shell."""
+    shell = subprocess.run(["bash", "-c", f"printf '%s' {override}"], capture_output=True, text=True, check=True)
+    parsed = OverridesParser.create().parse_override(shell.stdout)
+    return parsed.key_or_group, parsed.value()
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from omegaconf import OmegaConf
 
 from deprune.core.build import CONF_DIR, name_of
 from deprune.data.tasks import check_tasks
-from deprune.run.cli import GROUPS
 from deprune.run.config import RunConfig, parse
 from deprune.run.identity import resolve_budget, resolve_seq_len
+from deprune.run.overrides import GROUPS
 
 OPTIONS = sorted((p.parent.name, p.stem) for group in GROUPS for p in (CONF_DIR / group).glob("*.yaml"))
 NEEDED = {

@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Self
 
 import numpy as np
@@ -28,11 +29,16 @@ class BlockSubset:
         """Returns the subset that removes `removed`.
 
         Raises:
-            ConfigError: An index is repeated or not in `0..n_blocks - 1`.
+            ConfigError: An index is repeated, no whole number, or not in `0..n_blocks - 1`, or no block stays.
         """
-        blocks = tuple(sorted(removed))
+        given = list(removed)
+        if any(isinstance(b, bool) or not isinstance(b, Integral) for b in given):
+            raise ConfigError(f"The blocks to remove, {given}, must be whole numbers in 0..{n_blocks - 1}.")
+        blocks = tuple(sorted(given))
         if len(set(blocks)) != len(blocks) or any(not 0 <= b < n_blocks for b in blocks):
-            raise ConfigError(f"The blocks to remove, {list(blocks)}, must be distinct and lie in 0..{n_blocks - 1}.")
+            raise ConfigError(f"The blocks to remove, {given}, must be distinct and lie in 0..{n_blocks - 1}.")
+        if len(blocks) == n_blocks:
+            raise ConfigError(f"Removing all {n_blocks} blocks leaves none; keep at least one.")
         return cls(n_blocks, blocks)
 
     @property

@@ -10,7 +10,7 @@ from typing import Any
 
 from deprune.core.errors import ConfigError, DataError
 from deprune.core.fingerprint import digest_of_files
-from deprune.core.suggestions import unknown_name
+from deprune.core.suggestions import missing_file, unknown_name
 from deprune.data.corpus import Corpus
 from deprune.data.hub import DataSet, data_errors, require_hub
 from deprune.data.text import READERS, filled_in, read_texts, text_rows
@@ -175,7 +175,7 @@ class LocalCorpus(Corpus):
         if Path(self.path).is_dir():
             raise DataError(f"{self.path} is a folder; give one file of it in calib.path.")
         if not Path(self.path).is_file():
-            raise DataError(f"There is no file {self.path}; give one that exists in calib.path.")
+            raise DataError(missing_file(self.path, "calib.path"))
 
 
 def _reading(path: Path) -> dict[str, str]:

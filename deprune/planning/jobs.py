@@ -14,9 +14,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from deprune.core.build import CONF_DIR
-from deprune.run.cli import GROUPS, explain
+from deprune.run.cli import explain
 from deprune.run.config import RunConfig, check_together, parse, parse_parts
 from deprune.run.grid import in_grid_order
+from deprune.run.overrides import GROUPS
 
 PARTS = tuple(field.name for field in dataclasses.fields(RunConfig))
 

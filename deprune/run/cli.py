@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -10,18 +9,16 @@ from functools import wraps
 from typing import Any, TextIO
 
 import hydra
-from hydra.errors import HydraException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from deprune.core.build import CONF_DIR
 from deprune.core.errors import DepruneError
 from deprune.core.interruption import Interrupted, interruptible
 from deprune.core.redaction import redact
-from deprune.core.suggestions import unknown_name
+from deprune.run.overrides import as_typed, explain_override
 from deprune.run.workers import missing_launcher
-
-GROUPS = ("model", "calib", "objective", "search", "treat", "eval", "tracking")
 
 TRACEBACKS = "DEPRUNE_TRACEBACKS"
 """Environment variable that hands the user's HYDRA_FULL_ERROR on to the jobs' processes."""
@@ -107,6 +104,11 @@ def plain_errors() -> Iterator[None]:
             sys.exit(1)
 
 
+def take_text_as_typed(config_name: str) -> None:
+    """Changes the arguments of this process, which Hydra is about to read, with `as_typed`."""
+    sys.argv[1:] = [as_typed(argument, config_name) for argument in sys.argv[1:]]
+
+
 def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
     """Makes the `main` of a command of what it does with its composed configuration."""
 
@@ -120,6 +122,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
 
         def main() -> None:
             with plain_errors():
+                take_text_as_typed(config_name)
                 compose_and_do()
 
         return main
@@ -142,7 +145,7 @@ def _explanation(error: BaseException) -> str:
     if isinstance(error, DepruneError):
         return str(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
-        return _explain_override(error)
+        return explain_override(error)
     if missing := missing_launcher(str(error)):
         return missing
     cause = error.__cause__ if isinstance(error.__cause__, OSError) else error  # logging wraps the log file's
@@ -150,43 +153,3 @@ def _explanation(error: BaseException) -> str:
         return f"{cause.filename} cannot be used: {cause.strerror}; choose another folder with results_dir=<folder>."
     first = (str(error).strip().splitlines() or ["no reason given"])[0]
     return f"{type(error).__name__}: {first} (set HYDRA_FULL_ERROR=1 to see where)"
-
-
-def _explain_override(error: BaseException) -> str:
-    """Returns the sentence for an override that does not fit the configuration."""
-    if isinstance(error, MissingMandatoryValue):
-        return f"The key '{error.full_key}' needs a value; give one with {error.full_key}=<value>."
-    text = "\n".join(str(e) for e in (error, error.__cause__) if e)
-    if found := re.search(r"Could not find '([\w/]+)/([^'/]*)'", text):
-        group, option = found.groups()
-        return unknown_name(group, option, _options(group))
-    if found := re.search(r"Could not override '([^']*)'", text):
-        key = found.group(1)
-        group, _, setting = key.partition(".")
-        if options := [o for o in _options(group) if setting in OmegaConf.load(CONF_DIR / group / f"{o}.yaml")]:
-            return f"The {group} that was chosen has no key '{key}'; it belongs to {group}={' or '.join(options)}."
-        return unknown_name("key", key, _known_keys())
-    if isinstance(error, OverrideParseException):
-        return (
-            f"The override '{error.override}' cannot be read; give <key>=<value>, in quotes where it holds brackets "
-            f"or spaces ({text.splitlines()[0]})."
-        )
-    if found := re.search(r"Ambiguous value for argument '(.*)'", text):
-        return f"Several values, as in '{found.group(1)}', make a grid; give -m before it, or [a,b] for a list."
-    return text.split("\n")[0]
-
-
-def _options(group: str) -> list[str]:
-    return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
-
-
-def _known_keys() -> list[str]:
-    """Returns all keys that can be set on the command line."""
-    config = OmegaConf.load(CONF_DIR / "config.yaml")
-    keys = [str(k) for k in config if k not in ("defaults", "hydra")]
-    keys += [f"evaluator.{k!s}" for k in config.evaluator]
-    for group in GROUPS:
-        for option in _options(group):
-            node = OmegaConf.load(CONF_DIR / group / f"{option}.yaml")
-            keys += [f"{group}.{k!s}" for k in node if k not in ("_target_", "defaults")]
-    return [*GROUPS, *keys]

@@ -86,7 +86,7 @@ def resolve_budget(budget: int | float, n_blocks: int) -> int:
     """Returns a budget as a number of blocks.
 
     Raises:
-        ConfigError: It is negative, a fraction of 1 or more, or leaves no block.
+        ConfigError: It is negative, a fraction of 1 or more, is no block but not 0, or leaves no block.
     """
     if isinstance(budget, float):
         if not 0 <= budget < 1:
@@ -94,7 +94,12 @@ def resolve_budget(budget: int | float, n_blocks: int) -> int:
                 f"The budget {budget} is not a fraction between 0 and 1; give a fraction of the "
                 f"{n_blocks} blocks such as 0.25, or a whole number of blocks."
             )
-        return round(budget * n_blocks)
+        whole = round(budget * n_blocks)
+        if budget and not 0 < whole < n_blocks:
+            share = f"The budget {budget} of {n_blocks} blocks is {'none' if whole == 0 else 'all'} of them"
+            more = f", or 1 to {n_blocks - 1} blocks" if n_blocks > 1 else "; its only block must stay"
+            raise ConfigError(f"{share}; give 0 for the dense model{more}.")
+        return whole
     if not 0 <= budget < n_blocks:
         raise ConfigError(
             f"The budget of {budget} blocks does not fit a model of {n_blocks} blocks; give 0 to {n_blocks - 1}."

@@ -11,6 +11,7 @@ import pandas as pd
 
 from deprune.analysis import design
 from deprune.core.errors import AnalysisError
+from deprune.core.suggestions import override
 
 ABSENT = "null"  # the text of an entry that a run does not have: defaults stay out of identities
 
@@ -76,12 +77,11 @@ class Identities:
         if varying.empty:
             return
         most = varying.value_counts().index[0]
-        literals = [text if text.lstrip("-").isdecimal() else f"'{text}'" for text in most]
-        where = ", ".join(f"'{e}': {literal}" for e, literal in zip(varying, literals, strict=True))
+        levels = [int(text) if text.lstrip("-").isdecimal() else text for text in most]
+        keeping = override("where", dict(zip(varying, levels, strict=True)))
         said = "; ".join(f"{e} ({design.name_levels(sorted(varying[e].dropna().unique()))})" for e in varying)
         raise AnalysisError(
-            f"These runs differ in what is no factor, so they cannot be pooled: {said}; keep one kind with "
-            f"where={{{where}}}."
+            f"These runs differ in what is no factor, so they cannot be pooled: {said}; keep one kind with {keeping}."
         )
 
 

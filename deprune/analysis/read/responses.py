@@ -10,7 +10,7 @@ import pandas as pd
 from deprune.analysis.design import OBJECTIVE
 from deprune.analysis.read.results import Results
 from deprune.core.errors import AnalysisError
-from deprune.core.suggestions import unknown_name
+from deprune.core.suggestions import override, unknown_name
 from deprune.record.schema import ACCURACY, LOG_PERPLEXITY, NATS_PER_TOKEN, SHARE
 
 INCREASE = "calibration loss increase"  # the one response that is not made from scores
@@ -219,7 +219,7 @@ def _calibration_increase(results: Results, chosen: Response) -> Measured:
     if len(units) > 1:
         raise AnalysisError(
             f"The objectives {', '.join(units)} measure different things, so their losses cannot be compared; "
-            "keep one with where={'objective': ...}."
+            f"keep one with {override('where', {OBJECTIVE: units[0]})}."
         )
     increase = runs["calib_value"] - runs["calib_value_dense"]
     none = pd.Series(False, index=runs.index)
