@@ -48,6 +48,7 @@ class Scenario:
         truth: Component of each term.
         draw: Variance that all runs of one calibration draw share.
         run: Variance of a run.
+        local: Variance that the runs of one draw share within a budget and configuration only.
         own_draws: A draw belongs to one cell of the searches' rivals; otherwise budgets and objectives share it.
         nested: The draw's effect on n samples is a mean over its first n, so that larger counts share
             and damp it.
@@ -60,6 +61,7 @@ class Scenario:
     seeds: int = 3
     draw: float = 6.0
     run: float = 6.0
+    local: float = 0.0
     own_draws: bool = False
     nested: bool = False
     levels: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
@@ -72,6 +74,17 @@ def _some_missing(runs: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
     cell = runs.groupby([M, B, D, J, S], observed=True).ngroup().to_numpy()
     n_seeds = rng.integers(1, 4, cell.max() + 1) * (rng.random(cell.max() + 1) > 0.3)
     return runs["calib_seed"].to_numpy(int) < n_seeds[cell]
+
+
+def _one_in(n: int) -> Callable[[pd.DataFrame, np.random.Generator], np.ndarray]:
+    """One run in n missing, anywhere."""
+    return lambda runs, rng: rng.permutation(len(runs)) % n > 0
+
+
+def _failing_search(runs: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
+    """A quarter of the runs of the two slowest searches missing, as where they are killed or run out of time."""
+    slow = runs[S].cat.codes.to_numpy(int) >= runs[S].cat.codes.max() - 1
+    return ~slow | (rng.random(len(runs)) > 0.25)
 
 
 def _unequal_seeds(runs: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
@@ -95,6 +108,10 @@ SCENARIOS = {
     "3 in 10 cells missing": Scenario(truth=PAIRS, keep=_some_missing),
     "1 to 5 seeds by search": Scenario(levels=SMALL, seeds=5, keep=_unequal_seeds),
     "3 in 10 cells missing, three-way truth": Scenario(keep=_some_missing),
+    "local draws, 3 seeds": Scenario(draw=10.0, local=13.0, run=9.0),
+    "local draws, 1 in 100 runs missing": Scenario(draw=10.0, local=13.0, run=9.0, keep=_one_in(100)),
+    "local draws, 1 in 10 runs missing": Scenario(draw=10.0, local=13.0, run=9.0, keep=_one_in(10)),
+    "local draws, failing searches": Scenario(draw=10.0, local=13.0, run=9.0, keep=_failing_search),
     "1 seed": Scenario(seeds=1),
     "1 seed, own draws": Scenario(seeds=1, own_draws=True),
     "1200 items, 3 seeds": Scenario(levels=SMALL, items=1200),
@@ -114,6 +131,9 @@ def simulate(scenario: Scenario, rng: np.random.Generator) -> tuple[Panel, np.nd
     truth = {term: v for term, v in scenario.truth.items() if {*term} <= {*full.grid.factors}}
     cells = make_cells(full.grid, truth, rng)
     noise = _draw_effect(full, scenario, rng) + np.sqrt(scenario.run) * rng.standard_normal(len(full.cells))
+    if scenario.local:
+        places = runs.groupby([M, B, D, J, "calib_seed"], observed=True).ngroup().to_numpy()
+        noise += np.sqrt(scenario.local) * rng.standard_normal(places.max() + 1)[places]
     panel = replace(full, values=cells[full.cells] + noise)
     if scenario.keep is not None:
         kept = scenario.keep(runs, rng)
@@ -122,7 +142,7 @@ def simulate(scenario: Scenario, rng: np.random.Generator) -> tuple[Panel, np.nd
     if scenario.items:
         answers, panel = _answer(panel, scenario.items, rng)
     components = np.array([truth.get(term, 0.0) for term in full.grid.terms])
-    values = quantities(full, np.append(components, scenario.draw + scenario.run))
+    values = quantities(full, np.append(components, scenario.draw + scenario.run + scenario.local))
     return panel, answers, {name: float(value) for name, value in values.items()}
 
 
@@ -193,7 +213,8 @@ def _once(scenario: Scenario, rng: np.random.Generator) -> dict[str, object]:
     panel, answers, truth = simulate(scenario, rng)
     point, items = estimate(panel), None
     if answers is not None:
-        items = item_noise(panel, {"task": answers}, 100.0)
+        assert point.pairs is not None
+        items = item_noise(panel, point.pairs, {"task": answers}, 100.0)
         point = replace(point, products=point.products - items.products, seed=point.seed - items.seed)
     centre, resamples = resample(panel, point, N_RESAMPLES, rng, items)
     resampled = Resampled(np.append(point.terms, point.seed), centre, resamples, point.degrees)

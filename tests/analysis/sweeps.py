@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from deprune.analysis.variance.estimators import Estimate, seed_variance
+from deprune.analysis.variance.estimators import Estimate
 from deprune.analysis.variance.panel import Panel
 from deprune.record.legacy import METRICS
 from deprune.record.schema import MetricRow
@@ -102,7 +102,7 @@ def plain(panel: Panel) -> Estimate:
     """Squared coefficients of the cells' means: SS / N of the classical table, with the noise of seeds in it."""
     cube = panel.cube()
     b = panel.grid.coefficients(cube.mean(axis=-2)).reshape(-1, panel.grid.n_cells)
-    seed = float(seed_variance(cube).sum()) if panel.n_seeds > 1 else 0.0
+    seed = float(cube.var(axis=-2, ddof=1).mean(axis=-1).sum()) if panel.n_seeds > 1 else 0.0
     order = len(panel.grid.factors)
     return Estimate(grid=panel.grid, estimator="plain", products=b.T @ b, seed=seed, order=order, degrees=1)
 

@@ -11,10 +11,11 @@ from made import make_cells, make_runs
 from scipy import stats
 from simulate import FULL, SCENARIOS, measure, rows_as_independent, simulate
 
-from deprune.analysis.variance.estimators import cross_replicate, cross_terms, fit_then_decompose
+from deprune.analysis.variance.estimators import cross_replicate, fit_then_decompose
 from deprune.analysis.variance.headline import quantities
 from deprune.analysis.variance.intervals import interval_of_log_ratio, interval_of_share, p_of_log_ratio
 from deprune.analysis.variance.item_noise import item_noise
+from deprune.analysis.variance.pairs import Pairs
 from deprune.analysis.variance.panel import build_panel
 from deprune.analysis.variance.permute import permutation_p
 from tests.conftest import ROOT
@@ -31,7 +32,7 @@ def test_cross_replicate_is_unbiased_and_plain_is_not() -> None:
     noise += 3 * rng.standard_normal(noise.shape)
     cubes = cells + noise.reshape(400, 3, -1)
     truth = np.array([FULL.get(term, 0.0) for term in panel.grid.terms])
-    estimates = cross_terms(panel.grid, cubes)
+    estimates = Pairs(panel.grid, panel.counts > 0).terms(cubes)
     within = np.abs(estimates.mean(axis=0) - truth) / (estimates.std(axis=0) / 20 + 1e-12)
     assert (within[1:] < 4).all()
     raw = panel.grid.by_term(panel.grid.coefficients(cubes.mean(axis=1)) ** 2)
@@ -56,8 +57,9 @@ def test_item_noise_is_the_bias_of_evaluating_on_few_items() -> None:
     for i in range(25):
         panel, answers, truth = simulate(scenario, np.random.default_rng([1, i]))
         assert answers is not None
-        noise = item_noise(panel, {"task": answers}, 100.0)
-        terms = cross_terms(panel.grid, panel.cube())
+        pairs = Pairs(panel.grid, panel.counts > 0)
+        noise = item_noise(panel, pairs, {"task": answers}, 100.0)
+        terms = pairs.terms(panel.cube())
         both = (np.append(terms, 0.0), np.append(terms - panel.grid.by_term(np.diag(noise.products)), 0.0))
         for found, values in zip((raw, corrected), both, strict=True):
             found.append(float(quantities(panel, values)["V_CS"]))
@@ -75,8 +77,8 @@ def test_copies_of_runs_leave_the_item_noise_as_it_is() -> None:
     rows = pd.concat([panel.rows.assign(search_seed=0), again])
     twice = build_panel(rows, pd.Series(np.tile(panel.values, 2), index=rows.index, name="y"))
     once, doubled = (
-        item_noise(panel, {"task": answers}, 100.0),
-        item_noise(twice, {"task": np.tile(answers, (2, 1))}, 100.0),
+        item_noise(panel, Pairs(panel.grid, panel.counts > 0), {"task": answers}, 100.0),
+        item_noise(twice, Pairs(twice.grid, twice.counts > 0), {"task": np.tile(answers, (2, 1))}, 100.0),
     )
     assert len(twice.values) == 2 * len(panel.values)
     assert doubled.products == pytest.approx(once.products, abs=1e-12)

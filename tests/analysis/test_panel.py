@@ -8,7 +8,7 @@ import pytest
 from made import make_results, make_runs
 
 from deprune.analysis import decompose
-from deprune.analysis.variance.estimators import choose_order, cross_replicate, estimate, mixed_model
+from deprune.analysis.variance.estimators import cross_replicate, estimate, mixed_model
 from deprune.analysis.variance.panel import alias_table, build_panel
 from deprune.core.errors import AnalysisError
 
@@ -91,16 +91,21 @@ def test_repeated_runs_are_refused_and_what_differs_is_named() -> None:
         build_panel(both, values_of(both))
 
 
-def test_unequal_seeds_are_fitted_and_named() -> None:
+@pytest.mark.parametrize(
+    ("seeds_of_beam", "estimator"), [(2, "cross-replicate, over the pairs that exist"), (1, "draw REML of order 5")]
+)
+def test_unequal_seeds_are_named_and_fitted_where_cells_have_no_pair(seeds_of_beam: int, estimator: str) -> None:
     runs = make_runs(SMALL, n_seeds=4)
-    kept = runs[(runs["calib_seed"] < 2) | (runs["search"] != "beam")]
+    kept = runs[(runs["calib_seed"] < seeds_of_beam) | (runs["search"] != "beam")]
     panel = build_panel(kept, values_of(kept))
-    assert not panel.is_complete
-    assert panel.n_cells_missing == 0
-    assert choose_order(panel) == 5
-    assert estimate(panel).estimator == "draw REML of order 5"
-    with pytest.raises(AnalysisError, match="needs every cell"):
-        cross_replicate(panel)
+    assert (panel.is_complete, panel.n_cells_missing) == (False, 0)
+    found = estimate(panel)
+    assert found.estimator == estimator
+    assert set(panel.missing["search"]) == {"beam"}
+    assert len(panel.missing) == len(runs) - len(kept)
+    if found.pairs is None:
+        with pytest.raises(AnalysisError, match="fewer than two calibration seeds"):
+            cross_replicate(panel)
 
 
 def test_terms_that_cannot_be_estimated_are_named() -> None:

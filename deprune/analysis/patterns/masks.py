@@ -77,7 +77,7 @@ def decompose_patterns(results: Results, model: str, *, n_resamples: int = 500, 
     found = tables(panel, point, resampled, rng, {"unit": "blocks", "estimator": point.estimator})
     factors = found.pop("factors")
     factors.insert(5, "switch_difference", factors.pop("switch_rms") ** 2)
-    notes = [f"{point.estimator}: {point.bias}."] if point.bias else []
+    notes = [note for note in (panel.holes, point.bias and f"{point.estimator}: {point.bias}.") if note]
     by_block = _by_block(panel).assign(estimator=point.estimator)
     return Patterns(model=model, **found, factors=factors, by_block=by_block, notes=(*panel.notes, *notes))
 

@@ -79,6 +79,8 @@ def _run_tables(evidence: Evidence) -> Iterator[Table]:
     yield Table("factors", "run", "The factors and their levels among the pruned runs.", _factors(runs))
     yield Table("dense", "run", "What the dense models reach.", _dense(evidence))
     yield Table("aliases", "run", "Pairs of factors of which not every combination was run.", alias_table(runs))
+    holes = "Runs that the grid of a response lacks, by their factors."
+    yield Table("missing_runs", "run", holes, _by_subject(evidence, _missing, parts=False))
     yield Table("rates", "run", rates, rates_by_level(evidence.results))
     yield Table("failures", "run", "Jobs that failed.", failures.dropna(axis=1, how="all"))
     left_out = evidence.results.left_out.dropna(axis=1, how="all")
@@ -136,6 +138,10 @@ def _variance_tables(evidence: Evidence) -> Iterator[Table]:
     yield Table("variance_sensitivity", "variance", caption, _by_subject(evidence, lambda subject: subject.sensitivity))
     caption = "Appendix: the classical table (type II). η² and partial η² are biased upwards."
     yield Table("variance_classical", "variance", caption, _by_subject(evidence, classical, parts=False))
+
+
+def _missing(subject: Subject) -> pd.DataFrame:
+    return subject.decomposition.panel.missing if subject.decomposition else pd.DataFrame()
 
 
 def _part(name: str) -> Callable[[Subject], pd.DataFrame]:

@@ -18,7 +18,7 @@ from deprune.analysis.read.responses import LOGIT, Measured, response, without_d
 from deprune.analysis.read.results import Results
 from deprune.analysis.types import Array, Generator
 from deprune.analysis.variance import headline
-from deprune.analysis.variance.estimators import CROSS_REPLICATE, Estimate, estimate
+from deprune.analysis.variance.estimators import Estimate, estimate
 from deprune.analysis.variance.headline import NOT_IDENTIFIED, Ratio, Resampled, calibration_parts, quantities
 from deprune.analysis.variance.intervals import MIN_DRAWS, resample
 from deprune.analysis.variance.item_noise import ItemNoise, item_noise, load_items
@@ -134,15 +134,15 @@ def tables(
 def _item_noise(results: Results, panel: Panel, chosen: Measured, point: Estimate) -> ItemNoise:
     if not chosen.is_mean_of_items:
         raise AnalysisError(f"The noise of items can be taken from means over items only, not from {chosen.name}.")
-    if point.estimator != CROSS_REPLICATE:
+    if point.pairs is None:
         raise AnalysisError(
-            f"The noise of items cannot be taken from the estimator {point.estimator}; it needs a complete grid with "
-            "two calibration seeds or more."
+            f"The noise of items cannot be taken from the estimator {point.estimator}; it needs two calibration seeds "
+            "or more in nearly every cell."
         )
     answers = load_items(results, panel, chosen)
     if single := [task for task, correct in answers.items() if correct.shape[1] < 2]:
         raise AnalysisError(f"{', '.join(single)} has one item, whose noise cannot be known; score the runs on more.")
-    return item_noise(panel, answers, chosen.scale)
+    return item_noise(panel, point.pairs, answers, chosen.scale)
 
 
 def leave_one_out(runs: pd.DataFrame, chosen: Measured, panel: Panel) -> pd.DataFrame:
@@ -190,7 +190,7 @@ def ranges_without_one(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _notes(panel: Panel, chosen: Measured, point: Estimate) -> list[str]:
-    notes = [f"{point.estimator}: {point.bias}."] if point.bias else []
+    notes = [note for note in (panel.holes, point.bias and f"{point.estimator}: {point.bias}.") if note]
     missing = ["calibration configuration"] * (not panel.calibration) + ["search"] * (SEARCH not in panel.grid.factors)
     notes += [f"There is one {what} only, so calibration and search are {NOT_IDENTIFIED}." for what in missing]
     others = [panel.rows[f].astype(str).to_numpy() for f in design.factors_of(panel.rows) if f != SEARCH]
@@ -199,8 +199,6 @@ def _notes(panel: Panel, chosen: Measured, point: Estimate) -> list[str]:
     if panel.n_draws < MIN_DRAWS:
         few = f"There are {panel.n_draws} independent calibration draws only"
         notes.append(f"{few}: intervals are descriptive and cover less than they say.")
-    if panel.n_cells_missing:
-        notes.append(f"{panel.n_cells_missing} of {panel.grid.n_cells} cells have no run.")
     if n_diverged := int(chosen.diverged[panel.rows.index].sum()):
         notes.append(f"{n_diverged} runs diverged and count with the capped perplexity.")
     pairs = alias_table(panel.rows).itertuples(index=False)

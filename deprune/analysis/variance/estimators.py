@@ -7,6 +7,7 @@ estimators differ in how they take that away.
 Sources: the estimators are our own derivation; E[y'Py] = θ'Pθ + tr(PΣ) is the identity behind all of them.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ import pandas as pd
 from deprune.analysis.design import MAX_NAMED, name_levels
 from deprune.analysis.types import Array
 from deprune.analysis.variance.factor_grid import Grid, name_of_term
+from deprune.analysis.variance.pairs import Pairs
 from deprune.analysis.variance.panel import Panel
 from deprune.analysis.variance.reml import MixedModel
 from deprune.core.errors import AnalysisError
@@ -34,6 +36,7 @@ class Estimate:
         order: Highest order of the terms that were estimated.
         degrees: Degrees of freedom that are left for the variance of draws, or of runs where draws are not told apart.
         bias: What is known to be wrong with the numbers; empty for unbiased ones.
+        pairs: The runs that were compared; None where a model was fitted.
     """
 
     grid: Grid
@@ -44,6 +47,7 @@ class Estimate:
     degrees: int
     draw: float = np.nan
     bias: str = ""
+    pairs: Pairs | None = None
 
     @property
     def terms(self) -> Array:
@@ -56,51 +60,36 @@ class Estimate:
 def estimate(panel: Panel, order: int | None = None) -> Estimate:
     """Estimates the components with the estimator that fits the design.
 
-    A complete grid with two seeds or more: cross-replicate. An incomplete or unequally replicated one: fit then
-    decompose. One seed per cell: the same at a lower order, marked as biased. The `order` is the highest of the terms
-    fitted there, by default that of `choose_order`.
+    Cross-replicate where cells have two seeds or more, but for so few that the others say what these are. Else fit then
+    decompose, the same at a lower order and marked as biased where there is one seed a cell. The `order` is the highest
+    of the terms fitted there, by default that of `choose_order`.
 
     Raises:
         AnalysisError: Terms cannot be estimated from these cells.
     """
-    if panel.is_complete and panel.n_seeds > 1 and order is None:
-        return cross_replicate(panel)
+    if order is None and (panel.counts > 0).sum(axis=0).max() > 1:
+        with suppress(AnalysisError):
+            return cross_replicate(panel)
     return fit_then_decompose(panel, order)
 
 
 def cross_replicate(panel: Panel) -> Estimate:
-    """Products of different replicates: unbiased whatever the noise within a replicate is.
+    """Products of different replicates: unbiased whatever the noise within a replicate is. See `pairs`.
 
     Raises:
-        AnalysisError: The panel is not complete, or has one replicate.
+        AnalysisError: Too few cells have two replicates.
     """
-    if not panel.is_complete or panel.n_seeds < 2:
-        raise AnalysisError(
-            "The cross-replicate estimator needs every cell with every one of two calibration seeds or more; "
-            "run the missing ones, or let the estimator be chosen."
-        )
-    cube = panel.cube()
-    b, r = panel.grid.coefficients(cube), panel.n_seeds
-    total, single = b.sum(axis=-2).reshape(-1, panel.grid.n_cells), b.reshape(-1, panel.grid.n_cells)
-    products = (total.T @ total - single.T @ single) / (r * (r - 1))
-    seed = float(seed_variance(cube).sum()) + _variance_within_draws(panel)
+    pairs, cube, bias = Pairs(panel.grid, panel.counts > 0), panel.cube(), list[str]()
+    products = pairs.products(cube)
+    seed = float(pairs.seed_variance(cube).sum()) + _variance_within_draws(panel)
+    if len(pairs.predicted):
+        found = f"{len(pairs.predicted)} of {panel.grid.n_cells} cells have fewer than two seeds"
+        bias.append(f"{found} and are predicted from the others, their interactions of high order taken to be zero")
     return Estimate(
-        grid=panel.grid, estimator=CROSS_REPLICATE, products=products, seed=seed, draw=_draw(panel),
-        order=len(panel.grid.factors), degrees=panel.n_draws - panel.n_draws // panel.n_seeds,
+        grid=panel.grid, estimator=CROSS_REPLICATE + (", over the pairs that exist" if len(panel.missing) else ""),
+        products=products, seed=seed, draw=_draw(panel, pairs), order=len(panel.grid.factors),
+        degrees=panel.n_draws - panel.n_draws // panel.n_seeds, bias="; ".join(bias), pairs=pairs,
     )  # fmt: skip
-
-
-def cross_terms(grid: Grid, cube: Array) -> Array:
-    """Returns the cross-replicate components of many panels at once: `(..., r, n_cells)` -> `(..., n_terms)`."""
-    b, r = grid.coefficients(cube), cube.shape[-2]
-    terms = grid.by_term((b.sum(axis=-2) ** 2 - (b**2).sum(axis=-2)) / (r * (r - 1)))
-    terms[..., 0] = 0.0
-    return terms
-
-
-def seed_variance(cube: Array) -> Array:
-    """Returns the mean variance over replicates of a cell: `(..., r, n_cells)` -> `(...)`."""
-    return np.asarray(cube.var(axis=-2, ddof=1).mean(axis=-1))
 
 
 def _variance_within_draws(panel: Panel) -> float:
@@ -109,22 +98,21 @@ def _variance_within_draws(panel: Panel) -> float:
     return float((of_draw.var().sum(axis=1) * (1 - 1 / of_draw.size())).mean())  # one run has none
 
 
-def _draw(panel: Panel) -> float:
+def _draw(panel: Panel, pairs: Pairs) -> float:
     """Returns the covariance of different cells of one draw, from deviations from the cells' means."""
-    deviations = residuals(panel)
-    sums, pairs = 0.0, 0
+    deviations, used = residuals(panel, pairs), pairs.used.ravel()
+    sums, n_pairs = 0.0, 0
     for places in panel.blocks:
-        block, size = deviations[..., places], places.shape[1]
+        block, size = deviations[..., places], used[places].sum(axis=1)
         sums += float((block.sum(axis=-1) ** 2 - (block**2).sum(axis=-1)).sum())
-        pairs += places.shape[0] * size * (size - 1)
-    return sums / pairs if pairs else np.nan
+        n_pairs += int((size * (size - 1)).sum())
+    return sums / n_pairs if n_pairs else np.nan
 
 
-def residuals(panel: Panel) -> Array:
+def residuals(panel: Panel, pairs: Pairs) -> Array:
     """Returns deviations from the cells' means, scaled to the variance of the noise: `(..., n_seeds · n_cells)`."""
-    cube, r = panel.cube(), panel.n_seeds
-    deviations = (cube - cube.mean(axis=-2, keepdims=True)) * np.sqrt(r / (r - 1))
-    return np.asarray(deviations.reshape(*cube.shape[:-2], -1))
+    deviations = pairs.residuals(panel.cube())
+    return deviations.reshape(*deviations.shape[:-2], -1)
 
 
 def fit_then_decompose(panel: Panel, order: int | None = None) -> Estimate:

@@ -70,6 +70,11 @@ class Grid:
         columns = np.flatnonzero(sizes <= order)
         return self.coefficients(np.eye(self.n_cells))[:, columns] * self.n_cells, columns
 
+    @cached_property
+    def main_effects(self) -> Array:
+        """The design of the mean and the main effects, `(n_cells, p)`."""
+        return self.design(1)[0]
+
     def by_term(self, values: Array) -> Array:
         """Sums a value per coefficient `(..., n_cells)` over each term: `(..., n_terms)`."""
         return np.asarray(values @ np.eye(len(self.terms))[self.term_of])

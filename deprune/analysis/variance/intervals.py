@@ -14,8 +14,9 @@ from scipy.special import expit, logit
 
 from deprune.analysis.types import Array, Generator
 from deprune.analysis.variance import estimators
-from deprune.analysis.variance.estimators import CROSS_REPLICATE, Estimate
+from deprune.analysis.variance.estimators import Estimate
 from deprune.analysis.variance.item_noise import ItemNoise, resample_items
+from deprune.analysis.variance.pairs import Pairs
 from deprune.analysis.variance.panel import Panel
 
 LEVEL = 0.95
@@ -28,39 +29,56 @@ def resample(
     """Returns the centre, and n recomputed estimates around it.
 
     With `items`, whose noise the estimate then lacks, these are drawn again as well; for the cross-replicate estimator.
+    Where runs are missing they are missing from every resample.
 
     Returns:
         Components of the centre followed by its seed variance, `(n_terms + 1,)`, and those of the resamples,
-        `(n, n_terms + 1)`; none for vectors on incomplete grids.
+        `(n, n_terms + 1)`; none for vectors where a model was fitted.
     """
     centre = np.append(np.maximum(estimate.terms, 0), max(estimate.seed, 0.0))
-    if estimate.estimator == CROSS_REPLICATE:
-        return centre, _resample_draws(panel, estimate, n, rng, items)
+    if estimate.pairs is not None:
+        return centre, _resample_draws(panel, estimate, estimate.pairs, n, rng, items)
     return centre, _resample_model(panel, estimate, n, rng)
 
 
-def _resample_draws(panel: Panel, estimate: Estimate, n: int, rng: Generator, items: ItemNoise | None) -> Array:
+def _resample_draws(
+    panel: Panel, estimate: Estimate, pairs: Pairs, n: int, rng: Generator, items: ItemNoise | None
+) -> Array:
     grid, r = panel.grid, panel.n_seeds
     cube = panel.cube().reshape(-1, r, grid.n_cells)  # one cube per column of the response
-    mean = grid.coefficients(cube.mean(axis=1))
+    mean = grid.coefficients(pairs.means(cube))
     centre = mean * _shrinkage(grid.by_term((mean**2).sum(axis=0)), estimate.terms)[grid.term_of]
     cells = centre @ grid.design(len(grid.factors))[0].T
-    deviations = estimators.residuals(panel).reshape(len(cube), -1)
+    deviations = estimators.residuals(panel, pairs).reshape(len(cube), -1)
+    sources = [_with_donors(places, pairs.used.ravel(), rng) for places in panel.blocks]
     chosen = [rng.integers(len(places), size=(n, len(places))) for places in panel.blocks]
     errors = resample_items(panel, items, n, rng) if items is not None else 0.0
     resamples = np.zeros((n, len(grid.terms) + 1))
-    noise = np.empty((n, r * grid.n_cells))
+    noise = np.zeros((n, r * grid.n_cells))
     for column in range(len(cube)):
-        for places, choice in zip(panel.blocks, chosen, strict=True):
-            noise[:, places] = deviations[column, places][choice]
+        for places, source, choice in zip(panel.blocks, sources, chosen, strict=True):
+            noise[:, places] = deviations[column, source][choice]
         cubes = cells[column] + noise.reshape(n, r, grid.n_cells) + errors
-        resamples += np.column_stack([estimators.cross_terms(grid, cubes), estimators.seed_variance(cubes)])
+        resamples += np.column_stack([pairs.terms(cubes), pairs.seed_variance(cubes)])
     if items is not None:
         resamples -= np.append(grid.by_term(np.diag(items.products)), items.seed)
     # What search seeds add within a draw was averaged before, so it stays outside the resampling.
-    resamples[:, -1] += estimate.seed + (items.seed if items else 0.0) - float(estimators.seed_variance(cube).sum())
+    resamples[:, -1] += estimate.seed + (items.seed if items else 0.0) - float(pairs.seed_variance(cube).sum())
     resamples[:, 0] = 0.0
     return resamples
+
+
+def _with_donors(places: Array, used: Array, rng: Generator) -> Array:
+    """Returns the places of draws, `(m, c)`, those without a run replaced by the same cell of another draw.
+
+    The pattern of holes stays where it is, so a draw may be put where it lacks a run that is needed.
+    """
+    lent = places.copy()
+    for row, column in np.argwhere(~used[places]):
+        donors = np.flatnonzero(used[places[:, column]])
+        if len(donors):
+            lent[row, column] = places[rng.choice(donors), column]
+    return lent
 
 
 def _resample_model(panel: Panel, estimate: Estimate, n: int, rng: Generator) -> Array:

@@ -17,7 +17,7 @@ from deprune.analysis.read.parquet import answers_path
 from deprune.analysis.read.responses import Response, rows_of
 from deprune.analysis.read.results import Results
 from deprune.analysis.types import Array, Generator
-from deprune.analysis.variance.estimators import seed_variance
+from deprune.analysis.variance.pairs import Pairs
 from deprune.analysis.variance.panel import Panel
 from deprune.core.errors import DataError
 
@@ -106,20 +106,17 @@ class ItemNoise:
     seed: float
 
 
-def item_noise(panel: Panel, answers: Mapping[str, Array], scale: float) -> ItemNoise:
-    """Measures the noise of items on a complete panel of means over them, which are `scale` times the answers."""
-    r, n_cells = panel.n_seeds, panel.grid.n_cells
-    products, seed = np.zeros((n_cells, n_cells)), 0.0
+def item_noise(panel: Panel, pairs: Pairs, answers: Mapping[str, Array], scale: float) -> ItemNoise:
+    """Measures the noise of items on a panel of means over them, which are `scale` times the answers."""
+    products, seed = np.zeros((panel.grid.n_cells, panel.grid.n_cells)), 0.0
     for correct in answers.values():
         n = correct.shape[1]
         weight = (scale / len(answers)) ** 2 / (n * (n - 1))
         means = correct.mean(axis=1, keepdims=True)
         for start in range(0, n, CHUNK):
             cubes = panel.cube(correct[:, start : start + CHUNK] - means)  # (items, r, n_cells)
-            b = panel.grid.coefficients(cubes)
-            total, single = b.sum(axis=1), b.reshape(-1, n_cells)
-            products += weight * (total.T @ total - single.T @ single) / (r * (r - 1))
-            seed += weight * float(seed_variance(cubes).sum())
+            products += weight * pairs.products(cubes)
+            seed += weight * float(pairs.seed_variance(cubes).sum())
     return ItemNoise(answers, scale, products, seed)
 
 

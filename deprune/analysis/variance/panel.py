@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from deprune.analysis import design
+from deprune.analysis.design import name_levels
 from deprune.analysis.types import Array
 from deprune.analysis.variance.factor_grid import Grid
 from deprune.core.errors import AnalysisError
@@ -76,6 +77,53 @@ class Panel:
         return int((self.counts.sum(axis=0) == 0).sum())
 
     @property
+    def missing(self) -> pd.DataFrame:
+        """The runs that the grid lacks, by their factors, calibration seed last."""
+        laid_out = self.laid_out
+        return laid_out[~laid_out["exists"]].drop(columns=["draw", "exists"]).reset_index(drop=True)
+
+    @property
+    def holes(self) -> str:
+        """A sentence that names the first missing runs; empty where there is none."""
+        missing = self.missing
+        if missing.empty:
+            return ""
+        told = [*(f for f in missing.columns if self.laid_out[f].nunique(dropna=False) > 1)]
+        names = [
+            " ".join(f"{f}={level}" for f, level in zip(told, row, strict=True)) for row in missing[told].to_numpy()
+        ]
+        return f"{len(names)} of {self.counts.size} runs are missing: {name_levels(names)}."
+
+    @cached_property
+    def laid_out(self) -> pd.DataFrame:
+        """All places with their factors, the calibration `draw`, and whether a run `exists`; indexed by place.
+
+        Levels of a missing run are those of its cell; its draw is that of the runs that agree with it in all that a
+        draw has in common, or −1 where there is none.
+        """
+        names = [*design.factors_of(self.rows), design.SEED]
+        found = self.rows[names].assign(draw=self.draws).set_index(self.places)
+        found = found[~found.index.duplicated()].assign(exists=True)
+        empty = np.flatnonzero(self.counts.ravel() == 0)
+        if not len(empty):
+            return found.sort_index()
+        own = np.unravel_index(self.cells, self.grid.shape)
+        asked = np.unravel_index(empty % self.grid.n_cells, self.grid.shape)
+        columns = {design.SEED: (self.seeds, empty // self.grid.n_cells)}
+        for factor, known, wanted in zip(self.grid.factors, own, asked, strict=True):
+            columns |= dict.fromkeys(design.joint().get(factor, (factor,)), (known, wanted))
+        lacking = pd.DataFrame(index=empty)
+        for name in names:
+            known, wanted = columns.get(name, (np.zeros_like(self.cells), np.zeros_like(empty)))
+            first = np.unique(known, return_index=True)[1]
+            lacking[name] = self.rows[name].iloc[first[wanted]].array
+        common = [n for n in names if found.groupby("draw")[n].nunique(dropna=False).max() == 1]
+        draws = found.drop_duplicates(common)[[*common, "draw"]]
+        lacking = lacking.merge(draws, on=common, how="left").set_index(empty)
+        lacking = lacking.assign(draw=lacking["draw"].fillna(-1).astype(int), exists=False)
+        return pd.concat([found, lacking]).sort_index()
+
+    @property
     def calibration(self) -> tuple[str, ...]:
         """The factors of the grid that belong to the calibration configuration."""
         return tuple(f for f in self.grid.factors if f in (*design.joint()[design.CONFIGURATION], design.CONFIGURATION))
@@ -86,7 +134,7 @@ class Panel:
         return design.factors_of(self.rows, design.Role.CALIBRATION)
 
     def cube(self, values: Array | None = None) -> Array:
-        """Returns mean values by replicate and cell, `(n_seeds, n_cells)`, of a complete panel.
+        """Returns mean values by replicate and cell, `(n_seeds, n_cells)`, not a number where there is no run.
 
         Several search seeds on one draw are averaged: they are no replicates of the draw. The values are one per run,
         `(n,)` or `(n, K)`, by default the panel's own; the K come first in what is returned.
@@ -94,20 +142,21 @@ class Panel:
         values = self.values if values is None else values
         sums = np.zeros((self.n_seeds * self.grid.n_cells, *values.shape[1:]))
         np.add.at(sums, self.places, values)
-        means = sums / self.counts.reshape(-1, *[1] * (values.ndim - 1))
+        with np.errstate(invalid="ignore"):
+            means = sums / self.counts.reshape(-1, *[1] * (values.ndim - 1))
         return np.moveaxis(means.reshape(self.n_seeds, self.grid.n_cells, *values.shape[1:]), (0, 1), (-2, -1))
 
     @cached_property
     def blocks(self) -> tuple[Array, ...]:
-        """The calibration draws of a complete panel, aligned so that they can be exchanged.
+        """The calibration draws, aligned so that they can be exchanged.
 
         Returns:
             One array `(m, c)` for every kind of draw: the places (seed × n_cells + cell) of the c
-            cells that were computed from each of m draws, in the same order for all.
+            cells that belong to each of m draws, in the same order for all, whether a run exists or not.
         """
-        factors = design.factors_of(self.rows)
-        codes = {factor: pd.factorize(self.rows[factor], use_na_sentinel=False)[0] for factor in factors}
-        frame = pd.DataFrame({"place": self.places, "draw": self.draws, **codes}).drop_duplicates("place")
+        frame, factors = self.laid_out[self.laid_out["draw"] >= 0], design.factors_of(self.rows)
+        codes = {factor: pd.factorize(frame[factor], use_na_sentinel=False)[0] for factor in factors}
+        frame = pd.DataFrame({"place": frame.index, "draw": frame["draw"].to_numpy(), **codes})
         inner = [f for f in factors if frame.groupby("draw")[f].nunique().max() > 1]
         frame = frame.sort_values(["draw", *inner, "place"])
         levels, places = frame[inner].to_numpy(), frame["place"].to_numpy()

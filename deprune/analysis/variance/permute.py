@@ -17,8 +17,11 @@ import pandas as pd
 
 from deprune.analysis import design
 from deprune.analysis.types import Array, Generator
+from deprune.analysis.variance.pairs import Pairs
 from deprune.analysis.variance.panel import SEARCH, Panel, combinations_of
+from deprune.core.errors import AnalysisError
 
+ROUNDING = 1e-9  # sums in another order differ by less
 CHUNK = 128  # permutations that are evaluated at once, to bound the memory
 
 
@@ -27,25 +30,42 @@ def permutation_p(panel: Panel, effect: str, n: int, rng: Generator) -> float:
 
     Where there are no more than n permutations, all are tried and p is exact. NaN where nothing can be exchanged.
 
-    The effect is `calibration` or `search`; the panel is complete, and its response may be a vector.
+    The effect is `calibration` or `search`; the response may be a vector. Where runs are missing, the holes move with
+    the draws or searches that have them.
     """
-    if not panel.is_complete:
-        return math.nan
     sources, exact = permutations(panel, effect, n, rng)
     if len(sources) < 2 or (effect == "calibration" and panel.n_seeds < 2 and _draws_differ(panel)):
         return math.nan
     touched, avoided = ((SEARCH,), panel.calibration) if effect == "search" else (panel.calibration, (SEARCH,))
-    chosen = panel.grid.touching(touched, without=avoided)[panel.grid.term_of]
-    r, n_cells = panel.n_seeds, panel.grid.n_cells
-    flat = panel.cube().reshape(-1, r * n_cells)  # a row per column of the response
-    places = np.vstack([np.arange(r * n_cells), sources])  # what was observed, then its permutations
-    statistic: list[float] = []
-    for i in range(0, len(places), CHUNK):
-        means = flat[:, places[i : i + CHUNK]].reshape(len(flat), -1, r, n_cells).mean(axis=2)
-        statistic.extend((panel.grid.coefficients(means)[..., chosen] ** 2).sum(axis=(0, 2)))
+    chosen = panel.grid.touching(touched, without=avoided)
+    cubes = panel.cube().reshape(-1, panel.n_seeds * panel.grid.n_cells)  # a row per column of the response
+    places = np.vstack([np.arange(cubes.shape[1]), sources])  # what was observed, then its permutations
+    try:
+        terms = _squares(panel, cubes, places) if panel.is_complete else _products(panel, cubes, places)
+    except AnalysisError:  # too few pairs to compare
+        return math.nan
+    statistic = terms[:, chosen].sum(axis=1)
     # Sums in another order differ in the last digits; such permutations are ties.
-    as_large = int((np.array(statistic[1:]) >= statistic[0] * (1 - 1e-9)).sum())
+    as_large = int((statistic[1:] >= statistic[0] - ROUNDING * abs(statistic[0])).sum())
     return as_large / len(sources) if exact else (as_large + 1) / (len(sources) + 1)
+
+
+def _squares(panel: Panel, cubes: Array, places: Array) -> Array:
+    """Returns the sums of squares of terms of rearranged runs, `(n, n_terms)`."""
+    found = []
+    for i in range(0, len(places), CHUNK):
+        moved = cubes[:, places[i : i + CHUNK]].reshape(len(cubes), -1, panel.n_seeds, panel.grid.n_cells)
+        found.append((panel.grid.coefficients(moved.mean(axis=2)) ** 2).sum(axis=0))
+    return panel.grid.by_term(np.vstack(found))
+
+
+def _products(panel: Panel, cubes: Array, places: Array) -> Array:
+    """Returns the components of rearranged runs with holes, `(n, n_terms)`."""
+    exists, shape = panel.counts.ravel() > 0, (panel.n_seeds, panel.grid.n_cells)
+    moved = (
+        Pairs(panel.grid, exists[order].reshape(shape)).terms(cubes[:, order].reshape(-1, *shape)) for order in places
+    )
+    return np.stack([terms.sum(axis=0) for terms in moved])
 
 
 def _draws_differ(panel: Panel) -> bool:
@@ -79,7 +99,7 @@ def _layout(panel: Panel, places: Array, effect: str) -> list[tuple[Array, Array
     That is the columns of `places` by level that is exchanged and everything else, `(levels, rest)`, and the rows of
     `places` that may change places.
     """
-    frame = panel.rows.assign(place=panel.places).drop_duplicates("place").set_index("place")
+    frame = panel.laid_out
     exchanged = [SEARCH] if effect == "search" else list(panel.calibration_factors)
     rest = [f for f in design.factors_of(frame) if f not in exchanged]
     cells = frame.loc[places[0]]
