@@ -98,7 +98,7 @@ def test_no_calibration_effect_is_not_found_where_rows_would_find_it() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["own draws, 3 seeds", "3 in 10 cells missing"])
+@pytest.mark.parametrize("name", ["own draws, 3 seeds", "3 in 10 cells missing", "local draws, 1 in 10 runs missing"])
 def test_intervals_cover(name: str) -> None:
     rows, _ = measure(name, 50)
     for row in rows:
@@ -118,6 +118,8 @@ def test_the_committed_tables_say_what_is_claimed() -> None:
     ]
     shares = recommended[recommended["quantity"].isin(["V_C", "V_S", "V_CS", "log ratio"])]
     assert shares["coverage"].between(0.92, 0.98).all()
+    holes = estimates[estimates["scenario"].str.startswith("local draws")]
+    assert (holes["bias"].abs() < 3 * holes["bias_se"]).all()
     null = verdicts[verdicts["scenario"].str.startswith("no calibration effect")]
     assert null["calibration_rejected"].between(0.02, 0.09).all()
 
