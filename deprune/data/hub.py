@@ -1,8 +1,8 @@
 """Access to the Hub: is it there, and what do its errors mean for the user?"""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -97,6 +97,20 @@ def data_errors(wanted: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise DataError(f"The {wanted} cannot be read: {one_line(error.__cause__ or error)}.") from error
+
+
+def refuse_scripts(data_sets: Iterable[DataSet]) -> None:
+    """Raises a DataError where a data set is a Python script, as far as a Hub is there to ask; downloads nothing."""
+    from huggingface_hub import HfApi, constants
+
+    if constants.HF_HUB_OFFLINE or not _answers(constants.ENDPOINT):
+        return
+    for data in data_sets:
+        script, is_there = data.path.rpartition("/")[2] + ".py", False
+        with suppress(Exception):  # what else is wrong with it shows when it is read
+            is_there = HfApi().file_exists(data.path, script, repo_type="dataset", revision=data.revision)
+        if is_there:
+            raise DataError(f"The data set {data.path} cannot be had: {SCRIPT}.")
 
 
 def _reason(error: BaseException) -> str | None:

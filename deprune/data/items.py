@@ -10,9 +10,9 @@ from deprune.core.errors import ConfigError, DataError
 from deprune.core.suggestions import unknown_name
 from deprune.data.corpora import hub_rows
 from deprune.data.corpus import Corpus, Item, ItemTokens, SampleSize
-from deprune.data.hub import DataSet
+from deprune.data.hub import DataSet, refuse_scripts
 from deprune.data.known import CHARACTERS_PER_TOKEN, known
-from deprune.data.tasks import data_sets_of, training_items
+from deprune.data.tasks import data_sets_of, named_data_sets, training_items
 from deprune.data.text import text_rows
 from deprune.embedded import task_items as embedded
 
@@ -94,12 +94,13 @@ class TaskItems(ItemCorpus):
 
     def data_sets(self) -> Sequence[DataSet]:
         """Returns the data set of the task, with all its splits."""
-        return data_sets_of(self.task)
+        return named_data_sets(self.task)
 
     def item_size(self, seq_len: int, draw: Callable[[], Sequence[ItemTokens]]) -> SampleSize:
         """Returns the size of the mean evaluation item of the tasks that are known."""
         facts = known()["tasks"].get(self.task)
         if facts is None:
+            refuse_scripts(data_sets_of(self.task))
             return super().item_size(seq_len, draw)
         n_choices = facts["requests"] / facts["items"]
         longest = round(n_choices * facts["characters"] / CHARACTERS_PER_TOKEN)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from deprune.core.errors import UnsupportedModelError
 from deprune.data.corpus import Item, ItemTokens
 from deprune.data.samples import AnswerTokens
 
@@ -31,6 +32,9 @@ def tokenize_item(item: Item, tokenizer: PreTrainedTokenizerBase) -> ItemTokens 
             choice_ids = tokenizer.encode(head + tail)[len(context_ids) :]
         else:
             start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+            if start is None:
+                unsaid = "An item has no context, and the tokenizer neither a start nor an end token to stand for it"
+                raise UnsupportedModelError(f"{unsaid}; set eos_token in its tokenizer_config.json.")
             context_ids, choice_ids = [start], tokenizer.encode(tail, add_special_tokens=False)
         rows.append(context_ids + choice_ids)
         n_scored.append(len(choice_ids))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from pydantic import with_config
 
 from deprune.core.build import name_of
+from deprune.core.errors import ConfigError
 from deprune.core.memory import Memory
 from deprune.data.hub import DataSet
 from deprune.record.schema import STRICT
@@ -131,12 +132,18 @@ class Scorer(ABC):
         yield from ()
 
 
+def require_distinct(names: Sequence[str], setting: str) -> None:
+    """Raises a ConfigError where a setting names a task or corpus twice, which then would count twice."""
+    if repeated := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise ConfigError(f"{setting} names {', '.join(repeated)} more than once; name each once.")
+
+
 @dataclass(frozen=True, kw_only=True)
 class EvalConfig:
     """What a pruned model is evaluated on: settings that scorers refer to, and the scorers.
 
     Attributes:
-        tasks: lm-eval task names, zero-shot.
+        tasks: lm-eval task names.
         limit: Number of items of each task, from the first; by default all.
         corpora: Held-out corpora for perplexity; see `deprune.data.heldout`.
         windows: Number of windows of each corpus, from the first; by default all.

@@ -13,7 +13,7 @@ from deprune.core.memory import Memory
 from deprune.data.heldout import HUB_CORPORA, check_corpora, fetch_corpus, heldout_windows, window_length
 from deprune.data.hub import DataSet
 from deprune.data.known import CHARACTERS_PER_TOKEN, known
-from deprune.downstream.base import Read, Score, Scorer, Size
+from deprune.downstream.base import Read, Score, Scorer, Size, require_distinct
 from deprune.evaluator.base import Evaluation, EvaluatorConfig
 from deprune.model.source import ModelConfig, load_tokenizer
 from deprune.objective.nll import NegativeLogLikelihood
@@ -43,6 +43,9 @@ class Perplexity(Scorer):
 
     corpora: tuple[str, ...] = ()
     windows: int | None = None
+
+    def __post_init__(self) -> None:
+        require_distinct(self.corpora, "eval.corpora")
 
     def subjects(self) -> Sequence[str]:
         """Returns the corpora."""
@@ -104,7 +107,7 @@ def _row(corpus: str, evaluation: Evaluation, item_set: str) -> Score:
     losses = tuple(s / c for s, c in zip(evaluation.sums, evaluation.counts, strict=True))
     return Score(
         task=corpus, metric="log_perplexity", response=LOG_PERPLEXITY, value=evaluation.loss,
-        stderr=evaluation.stderr or 0.0, unit=NATS_PER_TOKEN, higher_is_better=False, n_items=len(losses),
+        stderr=evaluation.stderr, unit=NATS_PER_TOKEN, higher_is_better=False, n_items=len(losses),
         item_set=item_set, items=losses,
     )  # fmt: skip
 
