@@ -22,7 +22,12 @@ def fitting_batch_size(stack: Stack, n_tokens: int, free_bytes: int) -> int:
     wrong one costs an out-of-memory error, upon which the evaluator halves the batch.
     """
     width = stack.model.config.get_text_config(decoder=True).hidden_size
-    fitting = int(SHARE * free_bytes / sample_bytes(stack.n_blocks, width, stack.model.dtype.itemsize, n_tokens))
+    return samples_in(free_bytes, sample_bytes(stack.n_blocks, width, stack.model.dtype.itemsize, n_tokens))
+
+
+def samples_in(free_bytes: float, sample_bytes: int) -> int:
+    """Returns this number for samples that take so much memory each."""
+    fitting = int(SHARE * free_bytes / sample_bytes)
     return min(MOST_SAMPLES, 1 << (max(1, fitting).bit_length() - 1))
 
 

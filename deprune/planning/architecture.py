@@ -1,18 +1,16 @@
 """What of a model decides its cost, without its weights, and without a network where that can be."""
 
-import dataclasses
 import json
 import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from deprune.data.known import known
-from deprune.model.source import EMBEDDED_PREFIX, ModelConfig, ModelFacts, facts_of, read_facts, read_settings
+from deprune.model.source import ModelConfig, ModelFacts, facts_of, read_facts, read_settings
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -57,27 +55,22 @@ def architecture_of(config: ModelConfig) -> Architecture:
         UnsupportedModelError: The model is not a decoder.
     """
     if not config.on_hub:
-        return _sized(config, read_facts(config), "its folder", Path(config.source))
+        return _sized(config, read_facts(config), "its folder")
     from huggingface_hub import try_to_load_from_cache
 
     cached = try_to_load_from_cache(config.path, "config.json", revision=config.revision or "main")
     if isinstance(cached, str):
-        folder = Path(cached).parent
-        here = dataclasses.replace(config, path=str(folder))
-        return _sized(here, facts_of(config, read_settings(here), folder.name), "the local cache", folder)
+        here = replace(config, path=str(Path(cached).parent))
+        return _sized(here, facts_of(config, read_settings(here), Path(here.path).name), "the local cache")
     if sizes := {**known()["models"].get(config.path, {})}:
         facts = ModelFacts(sizes.pop("n_blocks"), sizes.pop("context"), revision="")
         return Architecture(facts=facts, source="the project's table of known models", **sizes)
-    return _sized(config, read_facts(config), "the Hub", None)
+    return _sized(config, read_facts(config), "the Hub")
 
 
-def _sized(config: ModelConfig, facts: ModelFacts, source: str, folder: Path | None) -> Architecture:
-    text: Any
-    if config.path.startswith(EMBEDDED_PREFIX):  # whose configurations are plain, and need no library
-        text = SimpleNamespace(**json.loads((Path(config.source) / "config.json").read_text(encoding="utf-8")))
-    else:
-        text = read_settings(config).get_text_config(decoder=True)
-    shapes = _stored_shapes(folder, text.tie_word_embeddings) if folder else {}
+def _sized(config: ModelConfig, facts: ModelFacts, source: str) -> Architecture:
+    text: Any = read_settings(config).get_text_config(decoder=True)
+    shapes = _stored_shapes(Path(config.source), text.tie_word_embeddings)  # none of a repository
     if not (blocks := _block_sizes(shapes, facts.n_blocks)):
         shapes = _shapes_of_code(config)
         blocks = _block_sizes(shapes, facts.n_blocks)

@@ -95,16 +95,13 @@ class CountingEvaluator(SubsetEvaluator):
         stacks: list[Any] = [stack]  # without a head, which nobody asks
         super().__init__(stacks, stack.samples, objective, config, store)
         self.counter = self.work = stack.work
-        self._stack = stack
 
-    def _run(
-        self, stack: Any, first: int, subsets: list[BlockSubset], missing: dict[BlockSubset, list[int]], bar: Any
-    ) -> None:
+    def _run(self, stack: Any, first: int, subsets: list[BlockSubset], missing: Any, bar: Any) -> None:
         """Stores the costs of subsets on a batch as their losses, and counts what computing them would take."""
         last = min(first + self._batch_size, self.n_samples)
         removed_GN = torch.tensor([[*map(float, subset.bits())] for subset in subsets], dtype=torch.float64)
-        pairs_G1 = ((removed_GN @ self._stack.pairs_NN) * removed_GN).sum(dim=1, keepdim=True)
-        losses_GR = (removed_GN @ self._stack.own_SN[first:last].T + pairs_G1).tolist()
+        pairs_G1 = ((removed_GN @ stack.pairs_NN) * removed_GN).sum(dim=1, keepdim=True)
+        losses_GR = (removed_GN @ stack.own_SN[first:last].T + pairs_G1).tolist()
         if self._objective.needs_dense and first not in self._dense_states:
             self._dense_states[first] = torch.empty(0)
             self._count([BlockSubset(stack.n_blocks)], last - first)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from deprune.core.build import name_of
@@ -95,24 +95,23 @@ class Forecast:
 
     def _sized(self, config: RunConfig, architecture: Architecture) -> Planned:
         """Returns a job with the sizes that its corpus and its scorers tell; raises a DepruneError if it cannot be."""
-        context, memory = architecture.facts.context, self._memory
-        sizes = {key: scorer.size(config.model, context, memory) for key, scorer in config.eval.scorers.items()}
-        run = resolve(config, architecture.facts)
+        facts, model, memory = architecture.facts, config.model, self._memory
+        sizes = {key: scorer.size(model, facts.context, memory) for key, scorer in config.eval.scorers.items()}
+        run = resolve(config, facts)
 
         def draw() -> Sequence[ItemTokens]:
-            tokenizer = memory.once(load_tokenizer, config.model)
-            args = config.calib, run.seq_len, tokenizer, config.model.label, memory
-            return memory.once(draw_items, *args).identifying
+            tokenizer = memory.once(load_tokenizer, model)
+            return memory.once(draw_items, config.calib, run.seq_len, tokenizer, model.label, memory).identifying
 
         sample = SampleSize(run.seq_len, run.seq_len - 1)
         if config.objective.needs_items:
             sample = config.calib.corpus.item_size(run.seq_len, draw)
-        return Planned(config, run, architecture, sample, sizes)
+        return Planned(config, run, architecture, sample, sizes, self.rates.memory)
 
     def _is_done(self, config: RunConfig, architecture: Architecture) -> bool:
         """Whether there is a record, of whichever type `auto` stands for on the machine that ran the job."""
         dtypes = ("bfloat16", "float32") if config.dtype == "auto" else (config.dtype,)
-        runs = [resolve(dataclasses.replace(config, device="cpu", dtype=d), architecture.facts) for d in dtypes]
+        runs = [resolve(replace(config, device="cpu", dtype=d), architecture.facts) for d in dtypes]
         return any(ResultStore(config.results_dir).path(run.run_id).is_file() for run in runs)
 
     def _rehearse(self, job: Planned) -> tuple[Work, BlockSubset]:
@@ -136,7 +135,7 @@ class Forecast:
         draw = digest_of({k: v for k, v in identity["calib"].items() if k != "n_samples"})
         stack = CountingStack(job.run.space.n_blocks, config.calib.n_samples, model, draw)
         # How many candidates racing would drop cannot be foreseen.
-        how = dataclasses.replace(config.evaluator, batch_size=job.batch_size(self.rates.memory), racing=False)
+        how = replace(config.evaluator, batch_size=job.batch_size, racing=False)
         return CountingEvaluator(stack, objective, how, self._stores[model])
 
     def _newly_scored(self, job: Planned, subset: BlockSubset) -> list[BlockSubset]:
@@ -161,15 +160,14 @@ class Forecast:
             self.seconds["loading models"] += rates.loading(job)
         if self._is_new(config.model.label, job.run.identity["calib"]):
             self.seconds["drawing calibration sets"] += rates.drawing(job)
-        batch_size = job.batch_size(rates.memory)
-        block, head = rates.passes(job, batch_size) if work.computed else (0.0, 0.0)
+        block, head = rates.passes(job) if work.computed else (0.0, 0.0)
         work.jobs, work.seconds = 1, work.block_passes * block + work.head_passes * head + rates.choosing(job)
         self.work[name_of(config.search)] += work
         self.seconds["searching"] += work.seconds
         self.seconds["scoring pruned models"] += sum(rates.scoring(job, s) for s in scored)
         self.seconds["everything else"] += JOB_SECONDS
         self.n_scored += len(scored)
-        self.memory = max(self.memory, (job.memory(batch_size), config.model.label))
+        self.memory = max(self.memory, (job.memory, config.model.label))
         unknown = [subject for size in job.sizes.values() for subject in size.unknown]
         self.notes |= dict.fromkeys(f"The size of {subject} is not known here; it is left out." for subject in unknown)
         if config.evaluator.racing:

@@ -6,7 +6,7 @@ from deprune.core.errors import ConfigError
 from deprune.core.subset import BlockSubset
 from deprune.data.corpus import SampleSize
 from deprune.downstream.base import Size
-from deprune.evaluator.device_memory import MOST_SAMPLES, SHARE, sample_bytes
+from deprune.evaluator.device_memory import sample_bytes, samples_in
 from deprune.objective.base import MAX_LOGITS
 from deprune.planning.architecture import Architecture
 from deprune.run.config import RunConfig
@@ -34,6 +34,7 @@ class Planned:
 
     Attributes:
         sizes: What its scorers read, by their keys.
+        device_memory: Memory of the device [byte].
     """
 
     config: RunConfig
@@ -41,6 +42,7 @@ class Planned:
     architecture: Architecture
     sample: SampleSize
     sizes: dict[str, Size]
+    device_memory: float
 
     @property
     def itemsize(self) -> int:
@@ -52,19 +54,20 @@ class Planned:
         """Bytes of the weights."""
         return self.architecture.parameters * self.itemsize
 
-    def batch_size(self, memory: float) -> int:
-        """Returns the number of samples that go through a block at once, as the evaluator chooses it."""
-        if self.config.evaluator.batch_size is not None:
-            return self.config.evaluator.batch_size
-        fitting = max(1, int(SHARE * (memory - self.weights) / self._sample_bytes()))
-        return min(MOST_SAMPLES, 1 << (fitting.bit_length() - 1))
+    @property
+    def batch_size(self) -> int:
+        """Number of samples that go through a block at once, as the evaluator chooses it."""
+        given, free = self.config.evaluator.batch_size, self.device_memory - self.weights
+        return given or samples_in(free, self._sample_bytes)
 
-    def memory(self, batch_size: int) -> float:
-        """Returns the bytes that the device needs: weights, and the larger of searching and scoring."""
-        searching = batch_size * self._sample_bytes() + MAX_LOGITS * FINE * 2
+    @property
+    def memory(self) -> float:
+        """Bytes that the device needs: weights, and the larger of searching and scoring."""
+        searching = self.batch_size * self._sample_bytes + MAX_LOGITS * FINE * 2
         logits = max((size.n_at_once for size in self.sizes.values()), default=0) * self.architecture.vocabulary
         return self.weights + max(searching, logits * (self.itemsize + FINE))
 
+    @property
     def _sample_bytes(self) -> int:
         return sample_bytes(self.run.space.n_blocks, self.architecture.width, self.itemsize, self.sample.n_tokens)
 
@@ -110,12 +113,12 @@ class Hardware:
         """Returns those of a calibration draw; tokenizing some hundred thousand tokens takes part of one."""
         return 0.0
 
-    def passes(self, job: Planned, batch_size: int) -> tuple[float, float]:
+    def passes(self, job: Planned) -> tuple[float, float]:
         """Returns those of one block, and of the head, on one batch: of operations, or of reading the weights."""
         of, rate, number_rate = job.architecture, self._rate(job), self.bandwidth / job.itemsize
-        block_flops = batch_size * of.block_flops(job.sample.n_tokens)
+        block_flops = job.batch_size * of.block_flops(job.sample.n_tokens)
         block = max(block_flops / rate, of.block_parameters * of.active_share / number_rate, BLOCK_SECONDS)
-        head_flops = of.head_flops(batch_size * job.sample.n_scored)
+        head_flops = of.head_flops(job.batch_size * job.sample.n_scored)
         head = max(head_flops / rate, of.vocabulary * of.width / number_rate, HEAD_SECONDS)
         return block, head
 

@@ -14,7 +14,7 @@ import torch
 from deprune.core.build import name_of
 from deprune.core.randomness import generator
 from deprune.core.subset import BlockSubset
-from deprune.data.draw import DrawnItems, draw_items, draw_windows
+from deprune.data.draw import DrawnItems
 from deprune.data.samples import CalibrationSet
 from deprune.downstream.scoring import score_models
 from deprune.evaluator.base import EvaluatorConfig
@@ -28,6 +28,7 @@ from deprune.planning.counting import CountingEvaluator, CountingStack
 from deprune.planning.hardware import Planned
 from deprune.record.evaluations import EvaluationStore
 from deprune.run.config import RunConfig
+from deprune.run.job import Job
 from deprune.run.session import Session
 from deprune.search.base import Problem
 
@@ -53,17 +54,17 @@ class ThisMachine:
     def drawing(self, job: Planned) -> float:
         """Returns the time that drawing samples takes, with the corpus at hand."""
         key = job.config.model.label, job.config.calib.name
-        self._once(lambda: self._samples(job, 0), "reading", *key)
-        return self._once(lambda: self._samples(job, 1), "drawing", *key)
+        self._once(lambda: self._draw(job, 0), "reading", *key)
+        return self._once(lambda: self._draw(job, 1), "drawing", *key)
 
-    def passes(self, job: Planned, batch_size: int) -> tuple[float, float]:
+    def passes(self, job: Planned) -> tuple[float, float]:
         """Returns medians of three measurements with the real evaluator."""
-        key = job.config.model.label, job.config.objective, job.sample, batch_size
+        key = job.config.model.label, job.config.objective, job.sample, job.batch_size
         n = job.run.space.n_blocks
         shallow, deep = BlockSubset(n, tuple(range(1, n))), BlockSubset(n)
         if (*key, deep, 2) not in self._seconds:
-            loaded, how = self._loaded(job), EvaluatorConfig(batch_size=batch_size)
-            drawn = self._samples(job, 0, batch_size)
+            loaded, how = self._loaded(job), EvaluatorConfig(batch_size=job.batch_size)
+            drawn = self._draw(job, 0, job.batch_size)
             samples = calibration_set(drawn, loaded.stack) if isinstance(drawn, DrawnItems) else drawn
             for subset, number in ((deep, "warms up"), *itertools.product((shallow, deep), range(3))):
                 store, objective = EvaluationStore(None), job.config.objective
@@ -102,11 +103,10 @@ class ThisMachine:
         short, long = self._once(lambda: score(few), *named, "few"), self._once(lambda: score(more), *named, "more")
         return long if more == few else short + max(0.0, long - short) * (n_items - few) / (more - few)
 
-    def _samples(self, job: Planned, seed: int, n_samples: int | None = None) -> CalibrationSet | DrawnItems:
+    def _draw(self, job: Planned, seed: int, n_samples: int | None = None) -> CalibrationSet | DrawnItems:
         calib = job.config.calib
         calib = replace(calib, seed=calib.seed + seed, n_samples=n_samples or calib.n_samples)
-        draw = draw_items if job.config.objective.needs_items else draw_windows
-        return draw(calib, job.run.seq_len, self._loaded(job).tokenizer, job.config.model.label, self._session.memory)
+        return Job(replace(job.config, calib=calib), job.run, self._session).draw()
 
     def _loaded(self, job: Planned) -> LoadedModel:
         return self._session.model(job.config.model, job.run.device, job.run.dtype)

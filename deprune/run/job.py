@@ -63,7 +63,7 @@ class Job:
         """
         config, run = self.config, self.run
         with watch.phase("calibration"):
-            drawn = self._draw()
+            drawn = self.draw()
         with watch.phase("model"):
             loaded = self.session.model(config.model, run.device, run.dtype)
         with watch.phase("calibration"):
@@ -105,7 +105,8 @@ class Job:
         scorers = {key: scorer for key, scorer in config.eval.scorers.items() if scorer.is_kept == kept}
         return score_models(models, scorers, config.results_dir / "downstream", memory, fresh=config.force)
 
-    def _draw(self) -> CalibrationSet | DrawnItems:
+    def draw(self) -> CalibrationSet | DrawnItems:
+        """Returns the calibration samples, or the items that a model is still to lay out, drawn once in a session."""
         config, memory = self.config, self.session.memory
         tokenizer = memory.once(load_tokenizer, config.model)
         args = config.calib, self.run.seq_len, tokenizer, config.model.label, memory
