@@ -53,6 +53,11 @@ def wait_until(happened: Callable[[], bool], every: float = 0.02) -> None:
         time.sleep(every)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Runs slow tests first, so that none is left to a single process at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 def pytest_collection_finish() -> None:
     """Spares the collector the libraries: they stay, and a search of all of them takes a fifth of a second."""
     gc.collect()
@@ -83,15 +88,19 @@ def pasted(override: str) -> tuple[str, Any]:
     return parsed.key_or_group, parsed.value()
 
 
+def user_environment(home: Path) -> dict[str, str]:
+    """What a user with an empty home and no settings has."""
+    home.mkdir(exist_ok=True)
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "WANDB_", "TQDM_", "DEPRUNE_"))}
+    return inherited | {"HOME": str(home), "HF_HOME": str(home / "hf"), "OMP_NUM_THREADS": "1"}
+
+
 @pytest.fixture
 def sweep(tmp_path: Path) -> Command:
     """Runs `python -m deprune.sweep`, or another command, as a user does, in an empty folder with an empty home."""
 
     def run(*overrides: str, env: dict[str, str] | None = None, command: str = "sweep") -> CommandResult:
-        home = tmp_path / "home"
-        home.mkdir(exist_ok=True)
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "WANDB_", "TQDM_", "DEPRUNE_"))}
-        environment = inherited | {"HOME": str(home), "HF_HOME": str(home / "hf"), "OMP_NUM_THREADS": "1"} | (env or {})
+        environment = user_environment(tmp_path / "home") | (env or {})
         words = [sys.executable, "-m", f"deprune.{command}", *overrides]
         done = subprocess.run(
             words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
@@ -101,16 +110,16 @@ def sweep(tmp_path: Path) -> Command:
     return run
 
 
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[Callable[..., str]]:
-    """Starts local Hubs that serve real data to the real clients; gives their addresses."""
+@contextlib.contextmanager
+def hubs(folder: Path) -> Iterator[Callable[..., str]]:
+    """Gives a function that starts a local Hub, which serves real data to the real clients, and returns its address."""
     server = SHARED / "tools" / "minihub.py"
     if not server.is_file():
         pytest.skip("the local Hub's data is not on this machine")
     running: list[subprocess.Popen[bytes]] = []
 
     def start(*options: str) -> str:
-        address = tmp_path / f"hub-{len(running)}.url"
+        address = folder / f"hub-{len(running)}.url"
         command = [sys.executable, str(server), "--root", str(SHARED / "hub"), "--address-file", str(address), *options]
         running.append(subprocess.Popen(command, stdout=subprocess.DEVNULL))
         wait_until(lambda: address.is_file() and address.read_text() != "")
@@ -120,6 +129,13 @@ def hub(tmp_path: Path) -> Iterator[Callable[..., str]]:
     for process in running:
         process.terminate()
         process.wait()
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Callable[..., str]]:
+    """Starts local Hubs; gives their addresses."""
+    with hubs(tmp_path) as start:
+        yield start
 
 
 @dataclass

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
 
 from deprune.core.build import CONF_DIR
 from deprune.planning.jobs import PlannedJob, jobs_of
@@ -78,7 +79,20 @@ def jobs_of_grid(*overrides: str) -> tuple[PlannedJob, ...]:
         experiment = [o for o in overrides if o.startswith("+experiment")]
         if experiment:
             command.hydra.sweeper = compose("plan", experiment, return_hydra_config=True).hydra.sweeper
-        return tuple(jobs_of(command))
+        with pytest.MonkeyPatch.context() as patch:  # most of the pages' sweeps have most of their parts in common
+            patch.setattr("deprune.planning.jobs.compose", lambda name, overrides: composed(name, *overrides))
+            return tuple(jobs_of(command))
+
+
+@functools.cache
+def composed(name: str, *overrides: str) -> DictConfig:
+    return compose(name, list(overrides))
+
+
+def slow_if_large(documented: Documented) -> object:
+    """A grid of an experiment has dozens of levels to compose, each in a tenth of a second."""
+    large = "+experiment" in str(documented.arguments)
+    return pytest.param(documented, marks=pytest.mark.slow if large else ())
 
 
 SWEEPS = [d for d in documented() if d.command in ("sweep", "plan", "prefetch")]
@@ -90,7 +104,7 @@ def test_there_are_commands() -> None:
     assert {d.command for d in documented()} >= {"sweep", "plan", "prefetch", "analyze", "gaps", "archive"}
 
 
-@pytest.mark.parametrize("sweep", SWEEPS, ids=lambda d: " ".join((d.command, *d.arguments)))
+@pytest.mark.parametrize("sweep", map(slow_if_large, SWEEPS), ids=lambda d: " ".join((d.command, *d.arguments)))
 def test_every_job_of_a_documented_sweep_can_be(sweep: Documented) -> None:
     found = jobs(sweep)
     assert found

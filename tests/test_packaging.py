@@ -33,11 +33,11 @@ def test_wheel_runs_every_kind_of_command_outside_a_clone(tmp_path: Path) -> Non
         )  # fmt: skip
         assert done.returncode == 0, (command, done.stderr)
 
-    run("sweep", "search=oneshot", "budget=1", "calib.n_samples=2", "calib.seq_len=32", "eval.limit=5", "tracking=none")
+    small = ["calib.n_samples=2", "calib.seq_len=32", "eval.limit=5", "eval.windows=1", "tracking=none"]
+    run("sweep", "search=last", "budget=1", *small)
     (record,) = (tmp_path / "results" / "runs").glob("*/record.json")
     run("export", f"run={record.parent.name}", "out=checkpoint")
     assert (tmp_path / "checkpoint" / "model.safetensors").is_file()
-    run("plan", "-m", "calib=facts,narratives", "search=greedy,oneshot")
-    study = ROOT / "experiments" / "mini_study" / "records.parquet"
-    run("analyze", f"results_dir={study}", "response=accuracy", "where={model: tiny_llama, objective: nll}")
+    run("plan", "-m", "calib=facts,narratives", "search=last,oneshot", *small)
+    run("analyze", "published=true", "response=accuracy", "where={model: llama3-8b}")
     assert (tmp_path / "report" / "report.html").is_file()

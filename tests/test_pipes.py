@@ -59,6 +59,7 @@ def test_help(unread: Unread, command: str) -> None:
     assert unread(command, "--help") == 0
 
 
+@pytest.mark.slow
 def test_every_command_does_its_work(unread: Unread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deprune.tracking.workspace.save_workspace", lambda tracking: "https://somewhere")
     assert set(RUNS) == set(COMMANDS)

@@ -4,7 +4,7 @@ import dataclasses
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -39,7 +39,7 @@ from deprune.search.base import Problem
 from deprune.search.fast_block_select import MutualInformation
 from deprune.search.greedy import Greedy
 from deprune.search.shortgpt import BlockInfluence
-from tests.conftest import FAMILIES, Command
+from tests.conftest import FAMILIES, Command, user_environment
 from tests.test_conf import OPTIONS, parsed
 
 SMALL = ["tracking=none", "eval.limit=5", "eval.windows=1", "calib.n_samples=4", "calib.seq_len=32"]
@@ -111,7 +111,9 @@ def test_every_model_of_the_project_can_be_planned_without_a_network() -> None:
             assert not config.on_hub or config.path in PUBLISHED
 
 
-@pytest.mark.parametrize(("name", "n_composed"), [("study", 27), ("mini_items", 20)])
+@pytest.mark.parametrize(
+    ("name", "n_composed"), [pytest.param("study", 27, marks=pytest.mark.slow), ("mini_items", 20)]
+)
 def test_jobs_are_those_of_hydra(name: str, n_composed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """And each level of a part is composed once, for each calibration set that changes other parts."""
     composed: list[list[str]] = []
@@ -128,6 +130,7 @@ def test_jobs_are_those_of_hydra(name: str, n_composed: int, monkeypatch: pytest
         assert (job.config, job.fault) == (expected, None)
 
 
+@pytest.mark.slow
 def test_levels_of_groups_that_change_others_and_values_that_only_some_options_have(
     run_here: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,28 +264,33 @@ def test_a_forecast_is_what_the_job_then_does(search: str, sweep_here: Command, 
         assert foretold[name] == measured[name], name
 
 
-def libraries_of(command: str) -> set[str]:
+def output_and_libraries_of(command: Sequence[str], folder: Path) -> tuple[str, set[str]]:
     code = f"""
 import sys
 from deprune.plan import main
-sys.argv = ["plan", {", ".join(map(repr, command.split()))}]
+sys.argv = ["plan", {", ".join(map(repr, command))}]
 try:
     main()
 finally:
     print("MODULES", *sys.modules)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    words = [sys.executable, "-c", code]
+    environment = user_environment(folder / "home") | NOWHERE
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=True)
     assert "one job after the other" in done.stdout
-    return {*done.stdout.split("MODULES")[1].split()}
+    said, _, loaded = done.stdout.partition("MODULES")
+    return said, {*loaded.split()}
 
 
-@pytest.mark.parametrize(
-    "command", ["-m calib=narratives,mini_items search=greedy,shortgpt eval=mini tracking=none", "-m +experiment=study"]
-)
-def test_planning_imports_no_code_of_models_tasks_or_data_sets(command: str) -> None:
-    loaded = libraries_of(command)
+def assert_no_code_of_models_tasks_or_data_sets(loaded: set[str]) -> None:
     assert not {"lm_eval", "datasets", "transformers.modeling_utils"} & loaded
     assert not {name for name in loaded if re.match(r"transformers\.models\..*\.modeling_(?!auto)", name)}
+
+
+def test_planning_imports_no_code_of_models_tasks_or_data_sets(tmp_path: Path) -> None:
+    grid = ["-m", "calib=narratives,mini_items", "search=greedy,shortgpt", "eval=mini", *SMALL]
+    _, loaded = output_and_libraries_of(grid, tmp_path)
+    assert_no_code_of_models_tasks_or_data_sets(loaded)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -321,14 +329,13 @@ def test_what_cannot_be_is_listed_before_anything_is_spent(run_here: Command) ->
         assert result.err.startswith("Error: ")
 
 
-def test_the_study_without_a_network(sweep: Command, tmp_path: Path) -> None:
-    result = sweep("-m", "+experiment=study", env=NOWHERE, command="plan")
-    assert result.code == 0, result.err
-    assert "Jobs: 84; 0 done already, 0 that cannot be, 84 to run." in result.out
-    assert "qwen3_8b: 36 blocks of width 4096, 8,191 million parameters (from the project's table of" in result.out
-    assert re.search(
-        r"On one NVIDIA H100 SXM, one job after the other: [\d.]+ h, [\d.]+ USD at 3.00 an hour", result.out
-    )
+@pytest.mark.slow
+def test_the_study_without_a_network(tmp_path: Path) -> None:
+    said, loaded = output_and_libraries_of(["-m", "+experiment=study"], tmp_path)
+    assert_no_code_of_models_tasks_or_data_sets(loaded)
+    assert "Jobs: 84; 0 done already, 0 that cannot be, 84 to run." in said
+    assert "qwen3_8b: 36 blocks of width 4096, 8,191 million parameters (from the project's table of" in said
+    assert re.search(r"On one NVIDIA H100 SXM, one job after the other: [\d.]+ h, [\d.]+ USD at 3.00 an hour", said)
     assert not list(tmp_path.rglob("results"))
 
 

@@ -168,6 +168,7 @@ def write_grid(folder: Path, part: str, name: str, levels: tuple[str, ...]) -> N
             )
 
 
+@pytest.mark.slow
 def test_a_factor_is_added_in_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the records to the report: read, decomposed by, compared within; and lenient with failures."""
     write_grid(tmp_path / "r", "model", "dtype", ("float32", "bf16"))

@@ -93,7 +93,7 @@ def test_its_direction_is_kept(higher: bool, tmp_path: Path) -> None:
 
 def test_it_is_in_the_report(tmp_path: Path) -> None:
     write_brevity(tmp_path / "results")
-    evidence = gather(load(tmp_path / "results"), n_resamples=20)
+    evidence = gather(load(tmp_path / "results"), ["brevity", "brevity of essay"], n_resamples=20)
     subject = evidence.subject("brevity")
     assert subject is not None
     assert "noise of items is subtracted" in subject.notes[-1]
