@@ -104,7 +104,7 @@ def test_there_are_commands() -> None:
     assert {d.command for d in documented()} >= {"sweep", "plan", "prefetch", "analyze", "gaps", "archive"}
 
 
-@pytest.mark.parametrize("sweep", map(slow_if_large, SWEEPS), ids=lambda d: " ".join((d.command, *d.arguments)))
+@pytest.mark.parametrize("sweep", [*map(slow_if_large, SWEEPS)], ids=lambda d: " ".join((d.command, *d.arguments)))
 def test_every_job_of_a_documented_sweep_can_be(sweep: Documented) -> None:
     found = jobs(sweep)
     assert found
