@@ -1,4 +1,4 @@
-"""A reader that leaves early, as `head` does, changes nothing: each command does its work and exits as ever."""
+"""Whether what is said can be written changes nothing: each command does its work and exits as ever."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from deprune.__main__ import COMMANDS
-from tests.conftest import commands_here
+from tests.conftest import Command, commands_here
 
 TINY = ["calib=facts", "calib.n_samples=2", "calib.seq_len=16", "eval=none", "tracking=none", "model=tiny_llama"]
 SWEEP = ["-m", *TINY, "search=exhaustive,last", "budget=1"]
@@ -74,6 +74,35 @@ def test_every_command_does_its_work(unread: Unread, tmp_path: Path, monkeypatch
 def test_failures_are_failures(unread: Unread) -> None:
     assert unread("sweep", *SWEEP[:-1], "budget=1,12") == 1
     assert unread("plan", *SWEEP[:-1], "budget=12") == 1
+
+
+@pytest.mark.parametrize(("place", "encoding"), [("/dev/full", "utf-8"), ("said", "ascii")])
+def test_nowhere_to_say_it(
+    place: str, encoding: str, run_here: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk without room, or an encoding without the signs of the table and of the names in it."""
+    with (tmp_path / place).open("w", encoding=encoding) as stream, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stream)
+        assert run_here("sweep", *SWEEP, "results_dir=ä").code == 0
+        assert run_here("sweep", "--help").code == 0
+    assert len(list(tmp_path.glob("ä/runs/*/record.json"))) == 2
+
+
+REDIRECTIONS = [">&-", "2>&-", ">&- 2>&- <&-", ">/dev/full", ">/dev/full 2>/dev/full"]
+
+
+@pytest.mark.parametrize("redirection", REDIRECTIONS)
+def test_closed_and_full_from_the_start(redirection: str, tmp_path: Path) -> None:
+    """Files that are opened where a stream was closed hold no word of what is said."""
+    script = (
+        "import sys\nfrom deprune.run.cli import plain_errors\nwith plain_errors():\n    kept = open('kept', 'w')\n"
+    )
+    script += "    print('said')\n    print('said', file=sys.stderr)\n    sys.stdout.flush()\n    kept.write('é')\n"
+    for ending, code in (("", 0), ("    raise ValueError", 1)):
+        (tmp_path / "script.py").write_text(script + ending)
+        shell = ["bash", "-c", f"{sys.executable} script.py {redirection}"]
+        assert subprocess.run(shell, cwd=tmp_path, capture_output=True, check=False).returncode == code
+        assert (tmp_path / "kept").read_text() == "é"
 
 
 def test_as_a_process() -> None:

@@ -1,4 +1,4 @@
-"""Stopping at Ctrl-C and at SIGTERM (a time limit, a preemption) without losing or tearing anything."""
+"""Stopping at Ctrl-C, SIGTERM (a time limit, a preemption) and SIGHUP (a lost terminal) without tearing anything."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+HANGUP = () if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,)  # `nohup` has it ignored
+SIGNALS = (signal.SIGINT, signal.SIGTERM, *HANGUP)
 
 
 class Interrupted(BaseException):
@@ -56,7 +57,7 @@ def interruptible(second: signal.Handlers = signal.SIG_DFL) -> Iterator[None]:
 
 
 def handle_by(handler: signal._HANDLER) -> None:
-    """Sets what both signals do in this process."""
+    """Sets what these signals do in this process."""
     for each in SIGNALS:
         signal.signal(each, handler)
 

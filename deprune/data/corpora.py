@@ -12,7 +12,7 @@ from deprune.core.errors import ConfigError, DataError
 from deprune.core.fingerprint import digest_of_files
 from deprune.core.suggestions import missing_file, unknown_name
 from deprune.data.corpus import Corpus
-from deprune.data.hub import DataSet, data_errors, require_hub
+from deprune.data.hub import DataSet, data_errors, require_hub, rows_of
 from deprune.data.text import READERS, filled_in, read_texts, text_rows
 from deprune.embedded import documents as embedded
 
@@ -116,7 +116,7 @@ def hub_rows(data: DataSet, split: str) -> Any:
     require_hub("the calibration data", instead)
     with data_errors(f"data set {data.path}"):
         if data.file is None:
-            return load_dataset(data.path, data.config, split=split, revision=data.revision)
+            return rows_of(data, split)
         # Without a network, `datasets` would not find a single file of a repository in its cache again.
         path = hf_hub_download(data.path, data.file, repo_type="dataset", revision=data.revision)
         return load_dataset(_reader(data.file), data_files={split: path}, split=split)

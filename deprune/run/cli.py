@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import wraps
+from textwrap import shorten
 from typing import Any, TextIO
 
 import hydra
@@ -14,7 +15,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from deprune.core.build import CONF_DIR
-from deprune.core.errors import DepruneError
+from deprune.core.errors import DepruneError, one_line
 from deprune.core.interruption import Interrupted, interruptible
 from deprune.core.redaction import redact
 from deprune.run.overrides import as_typed, explain_override
@@ -24,33 +25,47 @@ TRACEBACKS = "DEPRUNE_TRACEBACKS"
 """Environment variable that hands the user's HYDRA_FULL_ERROR on to the jobs' processes."""
 
 
+QUIET = {
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_VERBOSITY": "error",  # whose lines on every attempt come twice
+    "DATASETS_VERBOSITY": "error",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+"""Environment variables that keep libraries from talking beside the errors that they raise."""
+
+LONGEST = 600
+"""Characters of a library's own words on an error."""
+
+
 def wants_tracebacks() -> bool:
     """Whether the user asked for tracebacks with HYDRA_FULL_ERROR=1."""
     return os.environ.get(TRACEBACKS) == "1"
 
 
 class Outlet:
-    """A text stream whose reader may leave, as `head` does: the rest goes nowhere, and the command goes on.
+    """A text stream whose reader may leave, as `head` does, or whose disk is full: the rest goes nowhere.
 
-    Whether work was done does not depend on whether somebody reads to the end what is said of it.
+    Whether work was done does not depend on whether what is said of it can be written, in whatever alphabet.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Writes, or lets it be where nobody reads any more."""
-        self._try(lambda: self._stream.write(text))
+        """Writes, signs that the stream's encoding lacks as escapes; or lets it be where nothing can be written."""
+        encoding = self._stream.encoding or "utf-8"
+        self._try(lambda: self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding)))
         return len(text)
 
     def flush(self) -> None:
-        """Flushes, or lets it be where nobody reads any more."""
+        """Flushes, or lets it be where nothing can be written."""
         self._try(self._stream.flush)
 
     def _try(self, do: Callable[[], object]) -> None:
         try:
             do()
-        except BrokenPipeError:  # what is still in a buffer is written at the latest when the process ends: nowhere
+        except OSError:  # what is still in a buffer is written at the latest when the process ends: nowhere
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
             os.close(nowhere)
@@ -61,14 +76,22 @@ class Outlet:
 
 @contextmanager
 def _outlets() -> Iterator[None]:
-    """Makes an `Outlet` of what the process prints to; a stream that was closed at the start is none."""
-    with redirect_stdout(sys.stdout and Outlet(sys.stdout)), redirect_stderr(sys.stderr and Outlet(sys.stderr)):
+    """Makes an `Outlet` of what the process prints to; what was closed at the start leads nowhere.
+
+    Left closed, its number would be given to the next file that is opened, and prints would go into that.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    nowhere = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    with redirect_stdout(Outlet(sys.stdout or nowhere)), redirect_stderr(Outlet(sys.stderr or nowhere)):
         try:
             yield
         finally:
-            for stream in (sys.stdout, sys.stderr):
-                if stream is not None:
-                    stream.flush()
+            sys.stdout.flush()
+            sys.stderr.flush()
 
 
 @contextmanager
@@ -83,14 +106,12 @@ def plain_errors() -> Iterator[None]:
     os.environ.setdefault(TRACEBACKS, os.environ.get("HYDRA_FULL_ERROR", "0"))
     os.environ["HYDRA_FULL_ERROR"] = "1"
     logging.raiseExceptions = wants_tracebacks()  # a log file on a full disk is no reason for tracebacks
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("DATASETS_VERBOSITY", "critical")  # what it logs of an error, the error says as well
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if not sys.stderr.isatty():
-        for variable in ("TQDM_DISABLE", "HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
-            os.environ.setdefault(variable, "1")
+    for variable, value in QUIET.items():
+        os.environ.setdefault(variable, value)
     with _outlets():
+        if not sys.stderr.isatty():
+            for variable in ("TQDM_DISABLE", "HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
+                os.environ.setdefault(variable, "1")
         try:
             with interruptible():
                 yield
@@ -150,6 +171,10 @@ def _explanation(error: BaseException) -> str:
         return missing
     cause = error.__cause__ if isinstance(error.__cause__, OSError) else error  # logging wraps the log file's
     if isinstance(cause, OSError) and cause.filename:
-        return f"{cause.filename} cannot be used: {cause.strerror}; choose another folder with results_dir=<folder>."
-    first = (str(error).strip().splitlines() or ["no reason given"])[0]
-    return f"{type(error).__name__}: {first} (set HYDRA_FULL_ERROR=1 to see where)"
+        otherwise = "if results were to lie there, choose another folder with results_dir=<folder>"
+        return f"{cause.filename} cannot be used: {cause.strerror}; mend that, or, {otherwise}."
+    kind, reasons = type(error).__name__, [one_line(error)]
+    while error.__cause__ is not None:
+        error = error.__cause__
+        reasons += [one_line(error)] if one_line(error) not in reasons[-1] else []
+    return f"{kind}: {shorten(': '.join(reasons), LONGEST, placeholder=' …')} (set HYDRA_FULL_ERROR=1 to see where)"

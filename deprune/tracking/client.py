@@ -9,6 +9,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
+from deprune.core.errors import one_line
 from deprune.core.redaction import redact
 from deprune.tracking.config import TrackingConfig
 
@@ -33,7 +34,7 @@ def send(
     try:
         _send(config, results_dir, description, fill)
     except Exception as error:
-        log.warning("The %s was not tracked in W&B (it is safe on disk): %s", what, _first_line(error))
+        log.warning("The %s was not tracked in W&B (it is safe on disk): %s", what, redact(one_line(error)))
 
 
 def _send(config: TrackingConfig, results_dir: Path, description: dict[str, Any], fill: Callable[[Any], None]) -> None:
@@ -41,6 +42,7 @@ def _send(config: TrackingConfig, results_dir: Path, description: dict[str, Any]
     import wandb
 
     results_dir.mkdir(parents=True, exist_ok=True)
+    _give_it_a_cache(results_dir)
     told = {**description, "project": config.project, "entity": config.entity, "dir": results_dir}
     told["settings"] = settings()
     mode = choose_mode(config.mode or os.environ.get("WANDB_MODE"))
@@ -53,9 +55,21 @@ def _send(config: TrackingConfig, results_dir: Path, description: dict[str, Any]
         log.warning(
             "W&B did not take a run (%s), so this process keeps its runs offline from now on; send them later with "
             "`wandb sync <results_dir>/wandb/offline-run-*`.",
-            _first_line(error),
+            redact(one_line(error)),
         )
         _write(wandb.init(mode="offline", **told), fill)
+
+
+def _give_it_a_cache(results_dir: Path) -> None:
+    """Lets the client's server keep its log among the results where it cannot in the home: else it prints it."""
+    usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = Path(os.environ.get("WANDB_CACHE_DIR") or usual / "wandb") / "logs"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError:
+        os.environ["WANDB_CACHE_DIR"] = str(results_dir.absolute() / "wandb" / "cache")
 
 
 def _write(run: Any, fill: Callable[[Any], None]) -> None:
@@ -133,7 +147,3 @@ def is_logged_in() -> bool:
 
     wandb.setup(wandb.Settings(silent=True))
     return bool(wandb.login(prompt=False, verify=False))
-
-
-def _first_line(error: Exception) -> str:
-    return redact((str(error).strip().splitlines() or [type(error).__name__])[0])
