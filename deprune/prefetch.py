@@ -4,6 +4,7 @@ python -m deprune.prefetch -m <the overrides of a sweep>
 """
 
 import os
+import shlex
 
 from omegaconf import DictConfig
 
@@ -34,7 +35,7 @@ def main(cfg: DictConfig) -> None:
     to_set = {"HF_HOME": constants.HF_HOME, **caches, "HF_HUB_OFFLINE": "1"}
     if any(config.tracking.backend == "wandb" for config in configs):
         to_set["WANDB_MODE"] = "offline"
-    say(*(f"    export {name}={value}" for name, value in to_set.items()))
+    say(*(f"    export {name}={shlex.quote(value)}" for name, value in to_set.items()))
 
 
 def size(n_bytes: float) -> str:

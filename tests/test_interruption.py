@@ -32,6 +32,16 @@ def test_a_signal_is_raised_and_handlers_come_back(number: signal.Signals) -> No
     assert signal.getsignal(number) == before
 
 
+@pytest.mark.parametrize(("before", "ending"), [("SIG_DFL", "Interrupted by SIGHUP"), ("SIG_IGN", "went on")])
+def test_a_lost_terminal_is_a_signal_to_stop_unless_nohup_says_otherwise(before: str, ending: str) -> None:
+    script = f"import signal; signal.signal(signal.SIGHUP, signal.{before})\n"
+    script += "from deprune.core.interruption import interruptible\n"
+    script += "with interruptible(): signal.raise_signal(signal.SIGHUP)\nraise SystemExit('went on')"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith(ending)
+
+
 def test_a_swallowed_interruption_is_raised_at_the_end() -> None:
     with pytest.raises(Interrupted), interruptible(), contextlib.suppress(BaseException):
         signal.raise_signal(signal.SIGTERM)

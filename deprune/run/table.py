@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deprune.core.interruption import Interrupted
+from deprune.core.suggestions import override
 from deprune.record.schema import UNTREATED, RunRecord
 from deprune.record.store import ResultStore
 from deprune.run.cli import say
@@ -44,7 +45,8 @@ def _conclude(sweep_folder: Path, results_dir: Path) -> None:
     run_ids = dict.fromkeys(o.run_id for o in outcomes if o.run_id is not None and o.status in ("done", "found"))
     records = [r for r in map(store.get, run_ids) if r is not None]
     if len(records) > MAX_ROWS:
-        say(f"{len(records):,} runs are too many for a table; python -m deprune.analyze results_dir={results_dir}")
+        where = override("results_dir", str(results_dir))
+        say(f"{len(records):,} runs are too many for a table; python -m deprune.analyze {where}")
     elif records:
         Console().print(summary_table(records))
     _print_counts(outcomes, results_dir)
