@@ -1,6 +1,7 @@
 """The corpora of multiple-choice items: the study's, any lm-eval task's, and the embedded ones."""
 
 import itertools
+import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from deprune.data.known import CHARACTERS_PER_TOKEN, known
 from deprune.data.tasks import data_sets_of, named_data_sets, training_items
 from deprune.data.text import text_rows
 from deprune.embedded import task_items as embedded
+
+log = logging.getLogger(__name__)
 
 
 class ItemCorpus(Corpus):
@@ -57,6 +60,10 @@ class InstructionItems(ItemCorpus):
         items = [item for instruction, answer in pairs if (item := _parse_instruction(instruction, answer))]
         if not items:
             raise DataError(f"No instruction of {self.path} names its allowed answers; give another data set.")
+        if n := len(rows) - len(items):
+            log.warning(
+                "%d of %d instructions of %s name no allowed answers and are left out.", n, len(rows), self.path
+            )
         return items
 
     def data_sets(self) -> Sequence[DataSet]:
@@ -94,13 +101,13 @@ class TaskItems(ItemCorpus):
 
     def data_sets(self) -> Sequence[DataSet]:
         """Returns the data set of the task, with all its splits."""
-        return named_data_sets(self.task)
+        return named_data_sets(self.task, "calib.task")
 
     def item_size(self, seq_len: int, draw: Callable[[], Sequence[ItemTokens]]) -> SampleSize:
         """Returns the size of the mean evaluation item of the tasks that are known."""
         facts = known()["tasks"].get(self.task)
         if facts is None:
-            refuse_scripts(data_sets_of(self.task))
+            refuse_scripts(data_sets_of(self.task, "calib.task"))
             return super().item_size(seq_len, draw)
         n_choices = facts["requests"] / facts["items"]
         longest = round(n_choices * facts["characters"] / CHARACTERS_PER_TOKEN)

@@ -46,7 +46,7 @@ def check_tasks(tasks: Sequence[str], key: str = "eval.tasks") -> None:
         everything = _index(_folder_of_all())
         if members := _members(everything.task_index, task):
             several = f"'{task}' stands for {len(members)} tasks of lm-eval"
-            raise ConfigError(f"{several}; name those that you want in {key}, such as {members[0]}.")
+            raise ConfigError(f"{several}; give {key} a task itself, such as {' or '.join(members[:3])}.")
         raise ConfigError(unknown_name("evaluation task", task, everything.all_subtasks))
 
 
@@ -103,17 +103,17 @@ def settings_of(task: str) -> dict[str, Any]:
     return {} if path is None else dict(load_yaml(path, resolve_func=False))
 
 
-def data_sets_of(task: str) -> tuple[DataSet, ...]:
+def data_sets_of(task: str, key: str = "eval.tasks") -> tuple[DataSet, ...]:
     """Returns the data set on the Hub that a task reads, without reading it, where its definition names one."""
-    check_tasks([task])
+    check_tasks([task], key)
     settings = {} if _is_embedded(task) else settings_of(task)
     path = str(settings.get("dataset_path"))  # or else its code, or a reader of files from elsewhere, says it
     return (DataSet(path=path, config=settings.get("dataset_name")),) if "/" in path else ()
 
 
-def named_data_sets(task: str) -> tuple[DataSet, ...]:
+def named_data_sets(task: str, key: str = "eval.tasks") -> tuple[DataSet, ...]:
     """Returns the same; raises a ConfigError where that is not all of what a task reads."""
-    found = data_sets_of(task)
+    found = data_sets_of(task, key)
     if not found and not _is_embedded(task):
         unsaid = f"The task '{task}' names no data set of the Hub, so that what it reads cannot be fetched beforehand"
         raise ConfigError(f"{unsaid}; take it out, or run it once on this machine.")
@@ -154,11 +154,15 @@ def chance_of(built: Any, items: Sequence[Asked]) -> float | None:
 
 
 def item_hashes(built: Any, limit: int | None) -> list[str]:
-    """Returns the hash of each document that a task is evaluated on, as lm-eval's logs have it."""
+    """Returns the hash of each document that a task is evaluated on, as lm-eval's logs have it.
+
+    Where it shows examples before its items, those that these are drawn from follow.
+    """
     from lm_eval.utils import handle_non_serializable, hash_string
 
     dumps = functools.partial(json.dumps, indent=2, default=handle_non_serializable, ensure_ascii=False)
-    return [hash_string(dumps(doc)) for doc in list(built.eval_docs)[:limit]]
+    shown = built.fewshot_docs() if built.config.num_fewshot else None
+    return [hash_string(dumps(doc)) for doc in [*list(built.eval_docs)[:limit], *(shown or ())]]
 
 
 def definition_of(built: Any) -> str:

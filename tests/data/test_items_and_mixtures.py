@@ -1,16 +1,18 @@
 """Items are read as their sources mean them, mixtures have their weights, random tokens none."""
 
+import copy
 from collections import Counter
 
 import numpy as np
 import pytest
 import torch
 
-from deprune.core.errors import ConfigError, DataError
+from deprune.core.errors import ConfigError, DataError, UnsupportedModelError
 from deprune.data.corpora import EmbeddedCorpus, RandomTokens
 from deprune.data.corpus import CalibConfig, Item
 from deprune.data.draw import draw_items, draw_windows
 from deprune.data.items import EmbeddedItems, _parse_instruction
+from deprune.data.layout import tokenize_item
 from deprune.data.mixture import MixtureCorpus
 from deprune.data.overlap import N_TOKENS, EvaluatedText, overlap_warnings, window_hashes
 from deprune.data.samples import CalibrationSet
@@ -57,6 +59,17 @@ def test_item_draws_are_nested_seeded_and_short_enough() -> None:
     assert all(tokens.n_tokens <= 40 for tokens in draw_items(calib, 40, TOKENIZER, "a").tokens)
     with pytest.raises(DataError, match="holds 0 items of at most 3 tokens"):
         items_of(1, length=3)
+
+
+def test_an_item_without_context_needs_a_token_to_start_with() -> None:
+    item = Item((("", " mill"), ("", " lake")), 0)
+    alone = tokenize_item(item, TOKENIZER)
+    assert alone is not None
+    assert alone.shared == (TOKENIZER.bos_token_id,)
+    tokenizer = copy.deepcopy(TOKENIZER)
+    tokenizer.bos_token = tokenizer.eos_token = None
+    with pytest.raises(UnsupportedModelError, match=r"neither a start nor an end token .*; set eos_token"):
+        tokenize_item(item, tokenizer)
 
 
 def test_a_mixture_has_its_weights() -> None:

@@ -226,10 +226,28 @@ def test_instructions_without_text_are_left_out_and_lists_refused(
     hub_has: Rows, caplog: pytest.LogCaptureFixture
 ) -> None:
     asked = "Is it?\n\nAnswer format: true/false"
-    hub_has(instruction=[asked, None, asked], answer=["true", "true", None])
+    hub_has(instruction=[asked, None, asked, asked], answer=["true", "true", None, "maybe"])
     with caplog.at_level(logging.WARNING):
         assert [item.answer for item in InstructionItems(path="me/rows").items()] == [0]
-    assert "2 of 3 rows of me/rows have no 'instruction' or 'answer'" in caplog.text
+    assert "2 of 4 rows of me/rows have no 'instruction' or 'answer' and are left out." in caplog.text
+    assert "1 of 2 instructions of me/rows name no allowed answers and are left out." in caplog.text
     hub_has(instruction=[[asked]], answer=["true"])
     with pytest.raises(DataError, match="Row 1 of me/rows: 'instruction' is a list"):
         InstructionItems(path="me/rows").items()
+
+
+def test_data_that_cannot_be_read_are_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of whatever the library raises, and with all that it says."""
+    monkeypatch.setattr("deprune.data.corpora.require_hub", lambda *args: None)
+    files = {
+        "script": ("script.py", "", "it is a Python script, which `datasets` no longer runs; take another"),
+        "broken": ("train.jsonl", '{"text": "a"}\nb\n', "cannot be read: JSON parse error: Invalid value. in row 1."),
+        "whole": ("train.jsonl", '{"text": "a"}\n', 'cannot be read: Unknown split "test". Should be one of'),
+    }
+    for name, (file, content, sentence) in files.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).write_text(content)
+        with pytest.raises(DataError) as caught:
+            HubCorpus(path=str(tmp_path / name), split="test" if name == "whole" else "train").documents()
+        assert sentence in str(caught.value)
+        assert "\n" not in str(caught.value)

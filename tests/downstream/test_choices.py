@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import json
 import math
 import re
@@ -16,7 +18,7 @@ from lm_eval import simple_evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
-from deprune.core.errors import ConfigError, DataError, DepruneError
+from deprune.core.errors import ConfigError, DataError, DepruneError, UnsupportedModelError
 from deprune.core.memory import Memory
 from deprune.core.subset import BlockSubset
 from deprune.data import tasks
@@ -80,11 +82,12 @@ def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
     (tmp_path / "tasks" / "reader.py").write_text(READER)
     monkeypatch.setattr(tasks, "EMBEDDED_TASKS", tmp_path / "tasks")
 
-    def define(rows: list[dict[str, Any]], settings: dict[str, Any], name: str = "mine") -> str:
+    def define(rows: list[dict[str, Any]], settings: dict[str, Any], shown: list[dict[str, Any]] | None = None) -> str:
+        name = "mine"
         content = {**BASE, "task": name, "dataset_kwargs": {"name": name}, **settings}
         text = yaml.safe_dump({key: value for key, value in content.items() if value is not None})
         (tmp_path / "tasks" / f"{name}.yaml").write_text(re.sub(r"'(!function [\w.]+)'", r"\1", text))
-        (tmp_path / "tasks" / f"{name}.json").write_text(json.dumps({"train": rows, "test": rows}))
+        (tmp_path / "tasks" / f"{name}.json").write_text(json.dumps({"train": shown or rows, "test": rows}))
         tasks._index.cache_clear()
         return name
 
@@ -174,6 +177,19 @@ def test_masses_are_kept_as_they_are(
     assert first == again
     assert len({*first.items} - {0.0, 1.0}) > len(rows) / 2
     assert math.fsum(first.items) / len(first.items) == pytest.approx(first.value)
+
+
+def test_scores_are_kept_under_the_examples_that_are_shown_too(
+    task: Callable[..., str], embedded: Callable[[str], LoadedModel]
+) -> None:
+    scorer, loaded = MultipleChoice(tasks=("mine",)), embedded("tiny_llama")
+    found = []
+    for n_shots in (2, 0):
+        for shown in (ROWS, ROWS[1:]):
+            task(ROWS, {**metrics("acc"), "num_fewshot": n_shots, "fewshot_config": {"split": "train"}}, shown)
+            found.append(str(scorer.definition("mine", loaded, Memory())))
+    assert len({*found[:2], found[2]}) == 3
+    assert found[2] == found[3]
 
 
 def test_texts_for_overlap_hold_every_right_answer(
@@ -288,6 +304,39 @@ def test_names_of_lm_eval_without_accuracy(name: str, sentence: str) -> None:
     for ask in (lambda of: of.check(Memory()), lambda of: of.size(ModelConfig(path="m"), None, Memory())):
         with pytest.raises(ConfigError, match=sentence):
             ask(MultipleChoice(tasks=(name,)))
+
+
+def test_data_that_is_a_script_is_said_before_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a plan too, where a Hub answers; else the plan says that the size of the task is not known."""
+    asked = []
+    monkeypatch.setattr("huggingface_hub.HfApi.file_exists", lambda self, *args, **how: asked.append(args) or True)
+    scorer = MultipleChoice(tasks=("logiqa",))
+    for answers in (False, True):
+        monkeypatch.setattr("deprune.data.hub._answers", lambda endpoint, answers=answers: answers)
+        if answers:
+            with pytest.raises(DataError, match="EleutherAI/logiqa cannot be had: it is a Python script"):
+                scorer.size(ModelConfig(path="m"), None, Memory())
+        else:
+            assert scorer.size(ModelConfig(path="m"), None, Memory()).unknown == ("logiqa",)
+    assert asked == [("EleutherAI/logiqa", "logiqa.py")]
+
+
+def test_a_tokenizer_without_start_and_end_is_refused_and_none_is_changed(
+    task: Callable[..., str], embedded: Callable[[str], LoadedModel]
+) -> None:
+    name, loaded = task(ROWS, metrics("acc")), embedded("tiny_llama")
+    for kept in ("bos_token", None):
+        tokenizer = copy.deepcopy(loaded.tokenizer)
+        for token in ("bos_token", "eos_token", "pad_token", "unk_token"):
+            setattr(tokenizer, token, getattr(loaded.tokenizer, token) if token == kept else None)
+        other, size = dataclasses.replace(loaded, tokenizer=tokenizer, memory=Memory()), len(tokenizer)
+        models = [PrunedModel(other, BlockSubset(12))]
+        if kept is None:
+            with pytest.raises(UnsupportedModelError, match="neither a start nor an end token, and lm-eval needs one"):
+                MultipleChoice(tasks=(name,)).score(name, models, Memory())
+        else:
+            MultipleChoice(tasks=(name,)).score(name, models, Memory())
+        assert (len(tokenizer), tokenizer.pad_token) == (size, None)
 
 
 def test_what_is_named_twice_would_count_twice() -> None:
