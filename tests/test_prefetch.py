@@ -73,12 +73,19 @@ def test_gated_data_is_said_to_be(hub: Hub, sweep: Command) -> None:
     assert "The data set allenai/c4 cannot be had: it is gated" in result.err
 
 
-def test_only_the_safetensors_that_transformers_takes_are_fetched() -> None:
-    """Repositories hold the same weights several times, and pickled."""
-    parts = [f"model-0000{i}-of-00002.safetensors" for i in (1, 2)]
-    others = ["consolidated.safetensors", "pytorch_model.bin", "model.safetensors.index.json", "tf_model.h5"]
+def test_only_the_safetensors_that_transformers_takes_are_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Repositories hold the same weights several times, and pickled; the index says which are parts, by any name."""
+    parts = ["b.safetensors", "model.safetensors-00001-of-00002.safetensors", "more/a.safetensors"]
+    others = ["consolidated.safetensors", "model-00001-of-00002.safetensors", "pytorch_model.bin", "tf_model.h5"]
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": {f"w{i}": part for i, part in enumerate(parts * 2)}}))
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: str(index))
     model = ModelConfig(path="some/model")
-    assert weights_of(model, [*others, *parts]) == parts
-    assert weights_of(model, [*others, "model.safetensors", "model.fp16.safetensors"]) == ["model.safetensors"]
+    assert weights_of(model, [*others, index.name, *parts]) == parts
+    assert weights_of(model, [*others, index.name, *parts, "model.safetensors"]) == ["model.safetensors"]
+    with pytest.raises(UnsupportedModelError, match=r"names 1 of 3 files that it lacks .more/a.safetensors."):
+        weights_of(model, [*others, index.name, *parts[:2]])
     with pytest.raises(UnsupportedModelError, match="holds no safetensors weights"):
         weights_of(model, others)

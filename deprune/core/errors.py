@@ -26,5 +26,13 @@ class AnalysisError(DepruneError):
 
 
 def one_line(error: BaseException) -> str:
-    """Returns all that a library says of an error, in one line and without the full stop at its end."""
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    """Returns all that a library says of an error, in one line and without the full stop at its end.
+
+    Where it only wraps the error that holds the reason, as a validator does, it is what that one says.
+    """
+    text, cause = " ".join(str(error).split()), error.__cause__
+    if cause is not None and (inner := " ".join(str(cause).split())) and inner in text:
+        return one_line(cause)
+    if isinstance(error, KeyError):
+        return f"{text} is missing or unknown"
+    return text.rstrip(".") or type(error).__name__

@@ -4,6 +4,7 @@ import psutil
 import torch
 
 from deprune.model.blocks import Stack
+from deprune.model.structure import width_of
 
 MOST_SAMPLES = 16
 """More at once gains nothing: 16 windows of 2,048 tokens keep a large GPU busy, and small models a CPU."""
@@ -21,8 +22,8 @@ def fitting_batch_size(stack: Stack, n_tokens: int, free_bytes: int) -> int:
     An estimate: one hidden state per block for the branching ancestors, and some for the block at work. A
     wrong one costs an out-of-memory error, upon which the evaluator halves the batch.
     """
-    width = stack.model.config.get_text_config(decoder=True).hidden_size
-    return samples_in(free_bytes, sample_bytes(stack.n_blocks, width, stack.model.dtype.itemsize, n_tokens))
+    width, itemsize = width_of(stack.model), stack.model.dtype.itemsize
+    return samples_in(free_bytes, sample_bytes(stack.n_blocks, width, itemsize, n_tokens))
 
 
 def samples_in(free_bytes: float, sample_bytes: int) -> int:

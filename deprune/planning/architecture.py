@@ -1,6 +1,5 @@
 """What of a model decides its cost, without its weights, and without a network where that can be."""
 
-import json
 import math
 import re
 from collections import defaultdict
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deprune.data.known import known
+from deprune.model.folder import heads_of
 from deprune.model.source import ModelConfig, ModelFacts, facts_of, read_facts, read_settings
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -70,7 +70,7 @@ def architecture_of(config: ModelConfig) -> Architecture:
 
 def _sized(config: ModelConfig, facts: ModelFacts, source: str) -> Architecture:
     text: Any = read_settings(config).get_text_config(decoder=True)
-    shapes = _stored_shapes(Path(config.source), text.tie_word_embeddings)  # none of a repository
+    shapes = _stored_shapes(Path(config.source), getattr(text, "tie_word_embeddings", False))  # none of a repository
     if not (blocks := _block_sizes(shapes, facts.n_blocks)):
         shapes = _shapes_of_code(config)
         blocks = _block_sizes(shapes, facts.n_blocks)
@@ -78,40 +78,38 @@ def _sized(config: ModelConfig, facts: ModelFacts, source: str) -> Architecture:
     n_active = getattr(text, "num_experts_per_tok", None)
     n_experts = getattr(text, "num_local_experts", None) or getattr(text, "num_experts", None)
     idle = 1 - n_active / n_experts if n_active and n_experts else 0.0
-    head_width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    width = getattr(text, "hidden_size", None) or _width_of_code(config)
+    n_heads = getattr(text, "num_attention_heads", None)
+    head_width = getattr(text, "head_dim", None) or (width // n_heads if n_heads else width)
     return Architecture(
-        facts=facts, source=source, width=text.hidden_size, attention_width=text.num_attention_heads * head_width,
+        facts=facts, source=source, width=width, attention_width=(n_heads or 1) * head_width,
         vocabulary=text.vocab_size, block_parameters=every / facts.n_blocks, active_share=1 - experts / every * idle,
         parameters=sum(map(math.prod, shapes.values())),
     )  # fmt: skip
 
 
 def _stored_shapes(folder: Path, is_tied: bool) -> Shapes:
-    """Returns the shapes in the heads of a folder's safetensors files; nothing where one of its files is missing.
+    """Returns the shapes that a folder's files of weights state; nothing where one of its files is missing.
 
     What is no parameter is left out: scalars, masks of four dimensions, frequencies, and a stored head that is tied.
     """
-    index = folder / "model.safetensors.index.json"
-    names = {*json.loads(index.read_text())["weight_map"].values()} if index.is_file() else {"model.safetensors"}
-    if not all((folder / name).is_file() for name in names):
-        return {}
-    heads: dict[str, Any] = {}
-    for name in names:
-        with (folder / name).open("rb") as file:
-            heads |= json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    unwanted = r"^__metadata__$|inv_freq$" + r"|^lm_head\.weight$" * is_tied
-    shapes = {name: tuple(head["shape"]) for name, head in heads.items() if not re.search(unwanted, name)}
-    return {name: shape for name, shape in shapes.items() if len(shape) in (1, 2, 3)}
+    unwanted = r"inv_freq$" + r"|^lm_head\.weight$" * is_tied
+    stored = {name: tuple(head["shape"]) for name, head in heads_of(folder).items()}
+    return {name: shape for name, shape in stored.items() if len(shape) in (1, 2, 3) and not re.search(unwanted, name)}
 
 
 def _shapes_of_code(config: ModelConfig) -> Shapes:
     """Returns the shapes of a model that is built without memory."""
-    import torch
-    from transformers import AutoModelForCausalLM
+    from deprune.model.structure import skeleton
 
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(read_settings(config), trust_remote_code=config.trust_remote_code)
+    model = skeleton(read_settings(config), trust_remote_code=config.trust_remote_code)
     return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+
+
+def _width_of_code(config: ModelConfig) -> int:
+    from deprune.model.structure import skeleton, width_of
+
+    return width_of(skeleton(read_settings(config), trust_remote_code=config.trust_remote_code))
 
 
 def _block_sizes(shapes: Shapes, n_blocks: int) -> dict[str, int]:

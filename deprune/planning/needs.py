@@ -3,17 +3,19 @@
 import itertools
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from pathlib import Path
 
 from deprune.core.errors import DataError, UnsupportedModelError
 from deprune.data.hub import DataSet, hub_errors, require_hub
 from deprune.downstream.base import Read
+from deprune.model.folder import INDEX, TOKENIZER, WHOLE, parts_of
 from deprune.model.source import ModelConfig, load_tokenizer, read_facts
 from deprune.run.config import RunConfig
 
-SETTINGS = ("*.json", "*.txt", "*.jinja", "tokenizer.model")
+SETTINGS = ("*.json", "*.txt", *TOKENIZER)
 """Files of a model's repository beside its weights: configuration, vocabulary, templates."""
 
 Place = tuple[str, str, str]
@@ -87,10 +89,11 @@ def _model(config: ModelConfig) -> Need:
     from huggingface_hub.hf_api import RepoFile
 
     with hub_errors(f"model {config.path}"):
-        tree = HfApi().list_repo_tree(config.path, revision=config.revision)
+        tree = HfApi().list_repo_tree(config.path, revision=config.revision, recursive=True)
         sizes = {entry.path: entry.size for entry in tree if isinstance(entry, RepoFile)}
     patterns = (*SETTINGS, "*.py") if config.trust_remote_code else SETTINGS
-    names = [path for path in sizes if any(fnmatch(path, p) for p in patterns)] + weights_of(config, list(sizes))
+    names = [path for path in sizes if "/" not in path and any(fnmatch(path, p) for p in patterns)]
+    names += weights_of(config, sizes)
 
     def fetch() -> None:
         with hub_errors(f"model {config.path}"):
@@ -102,13 +105,21 @@ def _model(config: ModelConfig) -> Need:
     return Need(f"model {config.path}", "model", files, fetch)
 
 
-def weights_of(config: ModelConfig, paths: list[str]) -> list[str]:
-    """Returns the weights that transformers would take: one file of safetensors, or its parts."""
-    for names in (r"model\.safetensors", r"model-\d+-of-\d+\.safetensors"):
-        if weights := [path for path in paths if re.fullmatch(names, path)]:
-            return weights
-    lacks = "holds no safetensors weights (pickled ones can run code and are refused)"
-    raise UnsupportedModelError(f"The repository {config.path} {lacks}; take a model that has them.")
+def weights_of(config: ModelConfig, paths: Collection[str]) -> list[str]:
+    """Returns the weights that transformers would take: one file of safetensors, or those that the index names."""
+    if WHOLE in paths:
+        return [WHOLE]
+    if INDEX not in paths:
+        lacks = "holds no safetensors weights (pickled ones can run code and are refused)"
+        raise UnsupportedModelError(f"The repository {config.path} {lacks}; take a model that has them.")
+    from huggingface_hub import hf_hub_download
+
+    with hub_errors(f"model {config.path}"):
+        parts = parts_of(Path(hf_hub_download(config.path, INDEX, revision=config.revision)).read_bytes())
+    if lost := [name for name in parts if name not in paths]:
+        lacks = f"names {len(lost)} of {len(parts)} files that it lacks ({lost[0]}{', …' * bool(lost[1:])})"
+        raise UnsupportedModelError(f"{INDEX} of the repository {config.path} {lacks}; take a whole model.")
+    return parts
 
 
 def _data_set(data: DataSet, reads: list[Read]) -> Need:
