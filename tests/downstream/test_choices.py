@@ -290,11 +290,8 @@ def test_calibration_takes_items_with_one_right_answer_and_counts_the_others(
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        (
-            "mmlu",
-            "'mmlu' stands for 57 tasks of lm-eval; name those that you want in eval.tasks, such as mmlu_abstract",
-        ),
-        ("ai2_arc", "'ai2_arc' stands for 2 tasks of lm-eval; .* such as arc_challenge"),
+        pytest.param("mmlu", "57 tasks of lm-eval; give eval.tasks .* such as mmlu_abs.* or", marks=pytest.mark.slow),
+        pytest.param("ai2_arc", "2 tasks of lm-eval; .* such as arc_challenge or arc_easy", marks=pytest.mark.slow),
         ("gsm8k", "'gsm8k' has no acc, .* generate_until task with the metrics exact_match; take it out of eval.tasks"),
         ("leaderboard_bbh_navigate", "'leaderboard_bbh_navigate' has no acc, .* with the metrics acc_norm;"),
     ],
