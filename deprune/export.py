@@ -41,8 +41,10 @@ def main(cfg: DictConfig) -> None:
     check_free(Path(cfg.out))
     memory = Memory()
     subset = BlockSubset.of(memory.once(read_facts, model).n_blocks, removed)
-    export(PrunedModel(load_model(model, "cpu", "auto", memory), subset), Path(cfg.out), record)
+    remark = export(PrunedModel(load_model(model, "cpu", "auto", memory), subset), Path(cfg.out), record)
     say(f"Written and checked: {cfg.out}")
+    if remark:
+        say(remark)
 
 
 def blocks_of(subset: Any) -> tuple[Any, ...]:

@@ -6,17 +6,25 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from deprune.core.subset import BlockSubset
 from deprune.export import main
 from deprune.model.load import LoadedModel
 from deprune.model.source import EMBEDDED_FOLDER
+from deprune.model.structure import find_blocks
 from deprune.record.store import read_record
 from tests.conftest import Command
 from tests.model.architectures import ARCHITECTURES, make_model
 
 IDS = torch.arange(1, 17).view(2, 8)
+
+
+def save(model: PreTrainedModel, folder: Path) -> None:
+    """Writes a model and a tokenizer that fits it well enough."""
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(EMBEDDED_FOLDER / "tiny_llama").save_pretrained(folder)
 
 
 @pytest.fixture
@@ -88,8 +96,93 @@ def test_blocks_that_depend_on_their_index_are_refused(
     export: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(ARCHITECTURES, "diffllama", ARCHITECTURES["llama"])
-    make_model("diffllama").save_pretrained(tmp_path / "dense")
-    AutoTokenizer.from_pretrained(EMBEDDED_FOLDER / "tiny_llama").save_pretrained(tmp_path / "dense")
+    save(make_model("diffllama"), tmp_path / "dense")
     printed = export("model=hub", "model.path=dense", "subset=[0,1]", "out=pruned", code=1)
-    assert "its blocks depend on their index" in printed
+    assert "its class decides that by position" in printed
     assert [p.name for p in tmp_path.iterdir()] == ["dense"]
+
+
+def test_blocks_that_keep_no_keys_generate_without_a_cache(export: Callable[..., str], tmp_path: Path) -> None:
+    """The cache of transformers counts tokens by keys of attention; a user of `generate` must not meet its error."""
+    dense = make_model("lfm2")
+    save(dense, tmp_path / "dense")
+    printed = export("model=hub", "model.path=dense", "subset=[1,3]", "out=pruned")
+    assert "It generates without a cache only" in printed
+    assert "It generates without a cache only" in (tmp_path / "pruned" / "README.md").read_text()
+    model = AutoModelForCausalLM.from_pretrained("pruned")
+    ids = model.generate(IDS, max_new_tokens=5, do_sample=False, eos_token_id=None)
+    for block in (1, 3):
+        find_blocks(dense)[block].forward = lambda hidden, **kwargs: hidden
+    likeliest = dense(ids, use_cache=False).logits.argmax(-1)
+    assert ids[:, 8:].equal(likeliest[:, 7:-1])
+
+
+def test_settings_that_a_type_writes_over_are_refused(export: Callable[..., str], tmp_path: Path) -> None:
+    """Gemma 4 makes its last block one of full attention; without a window's worth of tokens nobody would see it."""
+    same = {"rope_type": "default", "rope_theta": 10000.0}
+    settings = ARCHITECTURES["gemma3_text"] | {
+        "hidden_size_per_layer_input": 0,
+        "vocab_size_per_layer_input": 64,
+        "global_head_dim": 8,
+        "sliding_window": 64,
+        "max_position_embeddings": 256,
+        "layer_types": ["sliding_attention", "full_attention"] * 2,
+        "rope_parameters": {"sliding_attention": same, "full_attention": same},
+    }
+    torch.manual_seed(0)
+    save(AutoModelForCausalLM.from_config(AutoConfig.for_model("gemma4_text", **settings)), tmp_path / "dense")
+    printed = export("model=hub", "model.path=dense", "subset=[3]", "out=pruned", code=1)
+    assert "block 2 would be" in printed
+    assert "its class decides that by position" in printed
+    assert "Written and checked" in export("model=hub", "model.path=dense", "subset=[2]", "out=pruned")
+
+
+OWN_CODE = """
+from torch import nn
+from transformers import LlamaForCausalLM
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer
+
+
+class NoAttention(nn.Module):
+    def forward(self, hidden_states, *args, **kwargs):
+        return hidden_states * 0, None
+
+
+class Layer(LlamaDecoderLayer):
+    def __init__(self, config, index):
+        super().__init__(config, index)
+        self.scale_depth, self.num_hidden_layers = config.scale_depth, config.num_hidden_layers
+        if index in config.drop_attn_list:
+            self.self_attn = NoAttention()
+
+    def forward(self, hidden_states, **kwargs):
+        out = super().forward(hidden_states, **kwargs)
+        return hidden_states + (out - hidden_states) * self.scale_depth / self.num_hidden_layers**0.5
+
+
+class OwnForCausalLM(LlamaForCausalLM):
+    def __init__(self, config):
+        super().__init__(config)
+        self.model.layers = nn.ModuleList(Layer(config, i) for i in range(config.num_hidden_layers))
+        self.post_init()
+"""
+
+
+def test_own_code_keeps_block_numbers_and_factors(export: Callable[..., str], tmp_path: Path) -> None:
+    """Its blocks compute with their number, so that only the logits tell which factor is right."""
+    config = ARCHITECTURES["llama"] | {"scale_depth": 1.4, "drop_attn_list": [1, 3]}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", **config))
+    model.config.auto_map = {"AutoModelForCausalLM": "modeling_own.OwnForCausalLM"}
+    save(model, tmp_path / "dense")
+    (tmp_path / "dense" / "modeling_own.py").write_text(OWN_CODE)
+    weights = load_file(tmp_path / "dense" / "model.safetensors")
+    kept = {k: v for k, v in weights.items() if "layers.1.self_attn" not in k and "layers.3.self_attn" not in k}
+    save_file(kept, tmp_path / "dense" / "model.safetensors", metadata={"format": "pt"})
+
+    own = ("model=hub", "model.path=dense", "model.trust_remote_code=true")
+    assert "Written and checked" in export(*own, "subset=[0]", "out=pruned")
+    dense, pruned = (AutoModelForCausalLM.from_pretrained(m, trust_remote_code=True) for m in ("dense", "pruned"))
+    assert pruned.config.drop_attn_list == [0, 2]
+    assert pruned.config.scale_depth == pytest.approx(1.4 * (3 / 4) ** 0.5)
+    dense.model.layers[0].forward = lambda hidden, **kwargs: hidden
+    torch.testing.assert_close(pruned(IDS).logits, dense(IDS, use_cache=False).logits, rtol=0, atol=1e-5)

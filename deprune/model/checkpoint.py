@@ -1,45 +1,111 @@
-"""Pruned models as ordinary checkpoints, proven to give the pruned model's logits."""
+"""Pruned models as ordinary checkpoints, proven to compute what the pruned model does."""
 
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import torch
-from torch import Tensor
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from deprune.core.errors import ConfigError, UnsupportedModelError
+from deprune.core.subset import BlockSubset
+from deprune.model.agreement import Agreement, enough_tokens
+from deprune.model.depth_settings import pruned_settings, quiet
 from deprune.model.pruned import PrunedModel
-from deprune.model.source import ModelConfig
 from deprune.record import RunRecord
 
 
-def export(pruned: PrunedModel, out: Path, record: RunRecord | None = None) -> None:
-    """Writes a pruned model into a new folder, which appears only once its logits were compared.
+def export(pruned: PrunedModel, out: Path, record: RunRecord | None = None) -> str:
+    """Writes a pruned model into a new folder, which appears only once what it computes was compared.
+
+    Returns:
+        What must be known of it, or nothing.
 
     Raises:
         ConfigError: The folder exists, or the weights or the treatment are not those of its run.
-        UnsupportedModelError: The checkpoint gives other logits than the model, as when blocks depend on their index.
+        UnsupportedModelError: No settings keep the blocks what they are, or the checkpoint computes something else.
     """
     check_free(out)
-    loaded = pruned.loaded
     if record is not None:
         _check_same(pruned, record)
-    vocabulary = loaded.stack.model.config.get_text_config().vocab_size
-    ids_BT = torch.randint(vocabulary, (2, 16), generator=torch.Generator())
-    expected = loaded.stack.run(ids_BT, pruned.subset)
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
-        with pruned.module() as model:
-            model.save_pretrained(draft)
-        loaded.tokenizer.save_pretrained(draft)
-        (draft / "README.md").write_text(model_card(pruned, record), encoding="utf-8")
-        _compare(draft, ids_BT, expected, loaded.config)
+        with quiet():
+            remark = _write(pruned, draft)
+        pruned.loaded.tokenizer.save_pretrained(draft)
+        (draft / "README.md").write_text(model_card(pruned, record, remark), encoding="utf-8")
         draft.chmod(0o755)
         draft.rename(out)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+    return remark
+
+
+def _write(pruned: PrunedModel, draft: Path) -> str:
+    """Writes the weights with the settings under which they compute what they should; returns what must be known."""
+    stack = pruned.loaded.stack
+    text = stack.model.config.get_text_config(decoder=True)
+    n_ids = min(text.vocab_size, stack.model.get_input_embeddings().num_embeddings)
+    agreement = Agreement(stack, pruned.subset, enough_tokens(text, pruned.loaded.facts.context, n_ids))
+    wrong = ""
+    for settings in pruned_settings(stack.model, pruned.subset):
+        model = _reloaded(pruned, settings, draft)
+        difference = agreement.difference(model)
+        if not difference:
+            return _remark(pruned, agreement, model, draft)
+        wrong = wrong or difference
+    raise UnsupportedModelError(
+        f"The checkpoint of {pruned.loaded.config.path} without these blocks gives other logits than the pruned model "
+        f"({wrong}), so nothing was written; its blocks depend on their index."
+    )
+
+
+def _reloaded(pruned: PrunedModel, settings: PretrainedConfig, draft: Path) -> PreTrainedModel:
+    """Writes a checkpoint and reads it again."""
+    config = pruned.loaded.config
+    how = {"dtype": "auto", "trust_remote_code": config.trust_remote_code, "use_safetensors": True}
+    try:
+        with pruned.module(settings) as module:
+            module.save_pretrained(draft)
+        read: Any = AutoModelForCausalLM.from_pretrained
+        reloaded, report = read(draft, output_loading_info=True, **how)
+    except (RuntimeError, ValueError, LookupError, TypeError) as error:  # whatever the class of a model may raise
+        reason = " ".join(str(error).split())[:200].rstrip(". ")
+        without = f"{config.path} without these blocks cannot be written as a checkpoint that loads again"
+        raise UnsupportedModelError(f"{without} ({reason}), so nothing was written.") from error
+    if report["missing_keys"]:
+        key, n_missing = min(report["missing_keys"]), len(report["missing_keys"])
+        without = f"The checkpoint of {config.path} without these blocks would lack {n_missing} weights"
+        raise UnsupportedModelError(f"{without}, such as {key}, so nothing was written.")
+    model: PreTrainedModel = reloaded.eval().to(pruned.loaded.stack.model.device)
+    return model
+
+
+def _remark(pruned: PrunedModel, agreement: Agreement, model: PreTrainedModel, draft: Path) -> str:
+    """Lets a checkpoint generate, and turns its cache off where only without it the tokens are right."""
+    if not model.can_generate():
+        return ""
+    wrong = what_generates_wrong(agreement, model)
+    dense = replace(agreement, subset=BlockSubset(pruned.subset.n_blocks))
+    if not wrong or what_generates_wrong(dense, pruned.loaded.stack.model):
+        return ""  # what the dense model itself does not do is no fault of the checkpoint
+    if without := what_generates_wrong(agreement, model, use_cache=False):
+        by = f"generates something else than the pruned model ({without})"
+        raise UnsupportedModelError(f"The checkpoint of {pruned.loaded.config.path} {by}, so nothing was written.")
+    model.generation_config.use_cache = model.config.get_text_config(decoder=True).use_cache = False
+    model.generation_config.save_pretrained(draft)
+    model.config.save_pretrained(draft)
+    return f"It generates without a cache only, which use_cache=false in its settings says: {wrong}."
+
+
+def what_generates_wrong(agreement: Agreement, model: PreTrainedModel, *, use_cache: bool = True) -> str:
+    """Returns what is wrong with the tokens that a model generates, or nothing."""
+    try:
+        return agreement.differencewhat_generates_wrong(model, use_cache=use_cache)
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+        return " ".join(str(error).split()).rstrip(".")
 
 
 def check_free(out: Path) -> None:
@@ -62,7 +128,7 @@ def _check_same(pruned: PrunedModel, record: RunRecord) -> None:
         )
 
 
-def model_card(pruned: PrunedModel, record: RunRecord | None) -> str:
+def model_card(pruned: PrunedModel, record: RunRecord | None, remark: str = "") -> str:
     """Returns a Hub model card that says what was removed, how it was chosen, and what it scored."""
     model, subset = pruned.loaded.config, pruned.subset
     base = f"base_model: {model.path}\n" if model.on_hub else ""
@@ -71,6 +137,7 @@ def model_card(pruned: PrunedModel, record: RunRecord | None) -> str:
         f"---\n{base}library_name: transformers\ntags: [depth-pruning, deprune]\n---\n",
         f"# {model.label} without {len(subset.removed)} of {subset.n_blocks} blocks\n",
         f"Removed blocks (0-based): {', '.join(map(str, subset.removed))}. {since}\n",
+        *([f"{remark}\n"] if remark else []),
     ]
     if record is not None:
         of, removal = record.factors, record.removal
@@ -87,16 +154,3 @@ def model_card(pruned: PrunedModel, record: RunRecord | None) -> str:
                 numbers = " | ".join("–" if value is None else f"{value:.4f}" for value in values)
                 lines += [f"| {row.task} | {row.metric} | {numbers} | {row.n_items} |"]
     return "\n".join(lines) + "\n"
-
-
-@torch.inference_mode()
-def _compare(folder: Path, ids_BT: Tensor, expected: Tensor, model: ModelConfig) -> None:
-    """Reloads a checkpoint and makes sure that it gives the expected logits."""
-    how = {"dtype": "auto", "trust_remote_code": model.trust_remote_code, "use_safetensors": True}
-    reloaded = AutoModelForCausalLM.from_pretrained(folder, **how).eval()
-    difference = (reloaded(ids_BT, use_cache=False).logits - expected).abs().max().item()
-    tolerance = 16 * torch.finfo(expected.dtype).eps * expected.abs().max().item()
-    if not difference <= tolerance:
-        wrong = f"The checkpoint of {model.path} without these blocks gives other logits than the pruned model"
-        by = f"(they differ by {difference:.2g}, more than rounding)"
-        raise UnsupportedModelError(f"{wrong} {by}, so nothing was written; its blocks depend on their index.")

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from deprune.core.fingerprint import digest_of, file_name_of
 from deprune.core.memory import Memory
@@ -42,9 +42,9 @@ class PrunedModel:
         treated = "" if treatment is None else f"-{digest_of(treatment)}"
         return f"{file_name_of(context['name'])}-{digest_of(context)}/{file_name_of(subset + treated)}"
 
-    def module(self) -> AbstractContextManager[PreTrainedModel]:
-        """Gives the physically pruned model for the length of a `with` statement."""
-        return blocks_removed(self.loaded.stack.model, self.subset)
+    def module(self, settings: PretrainedConfig | None = None) -> AbstractContextManager[PreTrainedModel]:
+        """Gives the physically pruned model for the length of a `with` statement; see `blocks_removed`."""
+        return blocks_removed(self.loaded.stack.model, self.subset, settings)
 
     def with_own_weights(self) -> Self:
         """Returns a copy on the first device whose weights may be changed; the dense model's must never be."""
