@@ -103,7 +103,7 @@ def _remark(pruned: PrunedModel, agreement: Agreement, model: PreTrainedModel, d
 def what_generates_wrong(agreement: Agreement, model: PreTrainedModel, *, use_cache: bool = True) -> str:
     """Returns what is wrong with the tokens that a model generates, or nothing."""
     try:
-        return agreement.differencewhat_generates_wrong(model, use_cache=use_cache)
+        return agreement.difference_generating(model, use_cache=use_cache)
     except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
         return " ".join(str(error).split()).rstrip(".")
 

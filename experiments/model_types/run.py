@@ -46,6 +46,8 @@ KNOWN = Path("results/model_types")
 COLUMNS = ("losses", "removal", "export", "generation", "task")
 RIGHT = "right"
 SECONDS = 120
+MARK = "<!-- the table: written by run.py -->"
+MOST_LETTERS = 300
 CLOSE = 1e-4
 """Part of the largest logit by which two ways of computing the same may differ."""
 
@@ -207,7 +209,8 @@ def in_a_process(kind: str) -> Row:
     if child == 0:
         signal.alarm(SECONDS)
         with tempfile.TemporaryDirectory() as folder:
-            file.write_text(json.dumps(row_of(kind, Path(folder)), ensure_ascii=False))
+            row = {k: v.replace(f"{folder}/dense", "M") for k, v in row_of(kind, Path(folder)).items()}
+            file.write_text(json.dumps(row, ensure_ascii=False))
         os._exit(0)
     _, status = os.waitpid(child, 0)
     if status:
@@ -215,8 +218,56 @@ def in_a_process(kind: str) -> Row:
     return json.loads(file.read_text())
 
 
+def versions() -> Row:
+    """Returns the versions on which the table depends."""
+    return {package: importlib.metadata.version(package) for package in ("transformers", "torch")}
+
+
+def write_table(rows: dict[str, Row]) -> None:
+    """Writes the table as CSV, and for readers below the mark in `README.md`."""
+    with (HERE / "types.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["type", "made", *COLUMNS, *versions()])
+        for kind, row in sorted(rows.items()):
+            writer.writerow([kind, row["made"], *(row.get(column, "") for column in COLUMNS), *versions().values()])
+    counts = Counter(verdict(row) for row in rows.values())
+    used = " and ".join(f"{package} {version}" for package, version in versions().items())
+    lines = [
+        f"With {used}: {len(rows)} types, {len(rows) - counts['not made']} made, {counts['right']} right in all "
+        f"columns, {counts['partly refused']} right but for what is refused, {counts['refused']} refused, "
+        f"{counts['wrong']} wrong.",
+        "",
+        f"| type | {' | '.join(COLUMNS)} | why |",
+        f"| --- |{' --- |' * (len(COLUMNS) + 1)}",
+        *(line_of(kind, row) for kind, row in sorted(rows.items())),
+    ]
+    readme = HERE / "README.md"
+    text = readme.read_text(encoding="utf-8").partition(MARK)[0]
+    readme.write_text(f"{text}{MARK}\n\n" + "\n".join(lines) + "\n", encoding="utf-8")
+
+
+def verdict(row: Row) -> str:
+    """Returns what became of a type as a whole."""
+    words = {row[column].partition(":")[0] for column in COLUMNS if column in row}
+    if not words:
+        return "not made"
+    if "wrong" in words or words == {RIGHT}:
+        return "wrong" if "wrong" in words else RIGHT
+    return "refused" if words == {"refused"} else "partly refused"
+
+
+def line_of(kind: str, row: Row) -> str:
+    """Returns a row of the table for readers, with the first reason."""
+    if row["made"] != "yes":
+        return f"| `{kind}` |{' |' * len(COLUMNS)} not made ({row['made'].removeprefix('no: ')}) |".replace("\n", " ")
+    reasons = [row[column].partition(": ")[2] for column in COLUMNS if row[column] != RIGHT]
+    reason = reasons[0].replace("|", "·") if reasons else ""
+    words = " | ".join(row[column].partition(":")[0] for column in COLUMNS)
+    return f"| `{kind}` | {words} | {reason if len(reason) < MOST_LETTERS else reason[:MOST_LETTERS] + ' …'} |"
+
+
 def main() -> None:
-    """Tries all types, or those that are named."""
+    """Tries all types that are not known, and those that are named; writes the table."""
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     torch.set_num_threads(1)
@@ -225,12 +276,10 @@ def main() -> None:
     for kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         file = KNOWN / f"{kind}.json"
         is_known = file.is_file() and kind not in sys.argv[1:]
-        if sys.argv[1:] and kind not in sys.argv[1:] and not is_known:
-            continue
         rows[kind] = json.loads(file.read_text()) if is_known else in_a_process(kind)
         if not is_known:
-            print(kind, rows[kind], flush=True)
-    print(len(rows), Counter(all(r.get(c) == RIGHT for c in COLUMNS) for r in rows.values()))
+            print(kind, verdict(rows[kind]), flush=True)
+    write_table(rows)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,10 @@ N_BLOCKS = 6
 VOCABULARY = 1024
 
 _WIDTHS = "hidden_size d_model n_embd embedding_size embedding_dim lru_width word_embed_proj_dim input_embedding_size"
-_INNER = "intermediate_size ffn_dim decoder_ffn_dim encoder_ffn_dim d_inner dim_ff dff n_inner ffn_hidden_size feed_forward_size"
+_INNER = (
+    "intermediate_size ffn_dim decoder_ffn_dim encoder_ffn_dim d_inner dim_ff dff n_inner ffn_hidden_size "
+    "feed_forward_size"
+)
 _EXPERTS_INNER = (
     "moe_intermediate_size shared_expert_intermediate_size shared_intermediate_size expert_ffn_hidden_size "
     "intermediate_size_mlp dense_intermediate_size shared_experts_intermediate_size moe_shared_expert_intermediate_size"
@@ -30,9 +33,11 @@ _KV_HEADS = "num_key_value_heads num_kv_heads"
 _EXPERTS = "num_experts num_local_experts n_routed_experts moe_num_experts zero_expert_num"
 _CHOSEN = "num_experts_per_tok num_experts_per_token moe_topk moe_k index_topk"
 _EIGHTS = (
-    "head_dim d_head dim_head kv_channels v_head_dim qk_nope_head_dim q_lora_rank kv_lora_rank index_head_dim rotary_dim "
-    "state_size ssm_state_size mamba_d_state linear_key_head_dim linear_value_head_dim linear_head_dim mamba_d_head "
-    "swa_head_dim attention_head_size global_head_dim attention_head_dim mamba_head_dim o_lora_rank hidden_size_per_layer_input"
+    "head_dim d_head dim_head kv_channels v_head_dim qk_nope_head_dim q_lora_rank kv_lora_rank index_head_dim "
+    "rotary_dim state_size "
+    "ssm_state_size mamba_d_state linear_key_head_dim linear_value_head_dim linear_head_dim mamba_d_head "
+    "swa_head_dim attention_head_size global_head_dim attention_head_dim mamba_head_dim o_lora_rank "
+    "hidden_size_per_layer_input"
 )
 _CONTEXTS = "max_position_embeddings n_positions n_ctx max_seq_len context_length model_max_length max_target_positions"
 _WINDOWS = "sliding_window window_size attention_window_size sliding_window_size local_attention attention_chunk_size"
@@ -92,12 +97,16 @@ BY_TYPE: dict[str, dict[str, Any]] = {
         "activation_sparsity_pattern": [0.0] * N_BLOCKS,
         "laurel_rank": 4,
     },
-    **dict.fromkeys(("gemma4_text", "gemma4_unified_text"), {"hidden_size_per_layer_input": 0}),
-    **dict.fromkeys(("hunyuan_v1_dense", "hunyuan_v1_moe", "ministral"), {"head_dim": 8}),
+    "gemma4_text": {"hidden_size_per_layer_input": 0},
+    "gemma4_unified_text": {"hidden_size_per_layer_input": 0},
+    "hunyuan_v1_dense": {"head_dim": 8},
+    "hunyuan_v1_moe": {"head_dim": 8},
+    "ministral": {"head_dim": 8},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * (N_BLOCKS // 2)},
     "mamba2": {"num_heads": 8},
     "nemotron": {"head_dim": 8, "num_key_value_heads": 2},
-    **dict.fromkeys(("qwen4_exp", "qwen4_exp_text"), _INDEXER),
+    "qwen4_exp": _INDEXER,
+    "qwen4_exp_text": _INDEXER,
     "reformer": {"is_decoder": True, "axial_pos_embds": False},
     "roc_bert": {"pronunciation_vocab_size": 32, "shape_vocab_size": 32},
     "xlm": {"n_embd": 32, "emb_dim": 32},
