@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from deprune.core.subset import BlockSubset
-from deprune.model.rounding import tolerance
+from deprune.model.rounding import LEAST_UNITS, tolerance
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -58,18 +58,23 @@ class Agreement:
     @torch.inference_mode()
     def difference(self, model: PreTrainedModel) -> str:
         """Returns by how much the logits of one pass differ more than rounding, or nothing."""
-        expected = self.stack.run(self.ids_BT, self.subset)
-        allowed = tolerance(self.stack, self.ids_BT, self.subset, expected)
-        return _beyond(model(self.ids_BT, use_cache=False).logits, expected, allowed)
+        return self._beyond(self.ids_BT, model(self.ids_BT, use_cache=False).logits)
 
     @torch.inference_mode()
     def difference_generating(self, model: PreTrainedModel, *, use_cache: bool = True) -> str:
         """Returns by how much the logits of generated tokens differ more than rounding, or nothing."""
         prompt_BT = self.ids_BT[:, :-STEPS]
         ids_BT, logits_BTV = _generated(model, prompt_BT, use_cache=use_cache)
-        expected = self.stack.run(ids_BT[:, :-1], self.subset)
-        allowed = tolerance(self.stack, ids_BT[:, :-1], self.subset, expected)
-        return _beyond(logits_BTV, expected[:, -STEPS:], allowed)
+        return self._beyond(ids_BT[:, :-1], logits_BTV)
+
+    def _beyond(self, ids_BT: Tensor, logits_BTV: Tensor) -> str:
+        """Says by how much the logits of the last tokens differ from those of the stack, if it is not rounding."""
+        expected = self.stack.run(ids_BT, self.subset)
+        by = (logits_BTV - expected[:, -logits_BTV.shape[1] :]).abs().max().item()
+        if by <= LEAST_UNITS * torch.finfo(expected.dtype).eps * expected.abs().max().item():
+            return ""
+        allowed = tolerance(self.stack, ids_BT, self.subset, expected)  # which runs all of it once more
+        return "" if by <= allowed else f"they differ by {by:.2g}, where rounding makes {allowed:.2g}"
 
 
 def _generated(model: PreTrainedModel, prompt_BT: Tensor, *, use_cache: bool) -> tuple[Tensor, Tensor]:
@@ -84,8 +89,3 @@ def _generated(model: PreTrainedModel, prompt_BT: Tensor, *, use_cache: bool) ->
     finally:
         model.generation_config = own
     return out.sequences, torch.stack(out.logits, dim=1)
-
-
-def _beyond(logits: Tensor, expected: Tensor, allowed: float) -> str:
-    by = (logits - expected).abs().max().item()
-    return "" if by <= allowed else f"they differ by {by:.2g}, where rounding makes {allowed:.2g}"

@@ -310,6 +310,8 @@ class Rewriting:
         without = f"{type(self.model).__name__} cannot be written without {blocks}: {effect.reason.rstrip('.')}"
         if not effect.blocks:
             return f"{without}."
+        if not effect.facts:
+            return f"{without}; it holds a part for every block, which cannot be cut."
         deciding = " and ".join(self._deciding(settings, effect))
         if deciding:
             return f"{without}; {deciding} decide that by position, and no values were found that keep every block."
