@@ -239,7 +239,11 @@ def _harness_model(loaded: LoadedModel, batch_size: int) -> Any:
         raise UnsupportedModelError(f"{lacks}; set eos_token in its tokenizer_config.json.")
     tokenizer = copy.deepcopy(loaded.tokenizer)  # which is given a token for filling where it has none
     harness = HFLM(
-        pretrained=loaded.stack.model, tokenizer=tokenizer, batch_size=batch_size, max_length=loaded.facts.context
+        pretrained=loaded.stack.model,
+        backend="causal",  # also for a decoder whose type has an encoder in other models
+        tokenizer=tokenizer,
+        batch_size=batch_size,
+        max_length=loaded.facts.context,
     )
     # Every pruned model is asked the same; turning that into tokens was a quarter of the time of a small one.
     harness.tok_encode = functools.lru_cache(maxsize=MOST_TEXTS)(harness.tok_encode)
