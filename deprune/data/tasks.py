@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 
 EMBEDDED_TASKS = Path(__file__).parents[1] / "embedded" / "tasks"
 
+READERS = ("json", "csv", "parquet", "text", "arrow")
+"""What stands in place of a data set where a task reads files that are not in one."""
+
 
 class Asked(NamedTuple):
     """What a task asks a model about one item.
@@ -107,8 +110,8 @@ def data_sets_of(task: str, key: str = "eval.tasks") -> tuple[DataSet, ...]:
     """Returns the data set on the Hub that a task reads, without reading it, where its definition names one."""
     check_tasks([task], key)
     settings = {} if _is_embedded(task) else settings_of(task)
-    path = str(settings.get("dataset_path"))  # or else its code, or a reader of files from elsewhere, says it
-    return (DataSet(path=path, config=settings.get("dataset_name")),) if "/" in path else ()
+    path = settings.get("dataset_path")  # or else its code, or a reader of files from elsewhere, says it
+    return () if not path or path in READERS else (DataSet(path=path, config=settings.get("dataset_name")),)
 
 
 def named_data_sets(task: str, key: str = "eval.tasks") -> tuple[DataSet, ...]:

@@ -29,7 +29,7 @@ QUIET = {
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_VERBOSITY": "error",
     "HF_HUB_VERBOSITY": "error",  # whose lines on every attempt come twice
-    "DATASETS_VERBOSITY": "error",
+    "DATASETS_VERBOSITY": "critical",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 """Environment variables that keep libraries from talking beside the errors that they raise."""

@@ -7,6 +7,7 @@ from lm_eval.tasks import TaskManager
 
 from deprune.core.errors import ConfigError
 from deprune.data import tasks
+from deprune.data.hub import DataSet
 
 
 def test_a_task_is_found_without_the_settings_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -16,6 +17,17 @@ def test_a_task_is_found_without_the_settings_of_others(monkeypatch: pytest.Monk
     monkeypatch.undo()
     tasks.check_tasks(["boolq"])
     assert len(tasks._index_of("boolq").all_subtasks) < 20
+
+
+def test_what_a_task_reads_is_known_where_its_definition_names_it() -> None:
+    """Also of data sets without an owner; not where its own code, or a reader of other files, says it."""
+    assert tasks.data_sets_of("mini_one_hop") == tasks.named_data_sets("mini_one_hop") == ()
+    assert tasks.named_data_sets("boolq") == (DataSet(path="aps/super_glue", config="boolq"),)
+    assert [data.path for data in tasks.named_data_sets("french_bench_orangesum_title")] == ["orange_sum"]
+    for name in ("arithmetic_1dc", "squadv2"):
+        assert tasks.data_sets_of(name) == ()
+        with pytest.raises(ConfigError, match=f"'{name}' names no data set of the Hub, .* cannot be fetched before"):
+            tasks.named_data_sets(name)
 
 
 @pytest.mark.slow
