@@ -50,12 +50,16 @@ BY_TEXT = {
     "calib.config=<name>",
     r"BuilderConfig '(.*?)' not found\. Available: \[(.*?)\]": "it has no configuration '{0}'; it has {1}",
     r'Unknown split "(.*?)"\. Should be one of \[(.*?)\]': "it has no split '{0}'; it has {1}",
-    r"Couldn't find cache for .* for config '(.*?)'": "{offline}, in its configuration '{0}'",
-    "Couldn't find cache for": "{offline}",
-    r"^Revision (.*) is not in the cache$": "{offline}, in its revision {0}",
     r"(?s)^(?:Illegal header value|'ascii' codec can't encode)": "HF_TOKEN holds signs that no token has; set it anew",
 }
 """What other errors mean, by what their texts match."""
+
+NOT_CACHED = {
+    r"Couldn't find cache for .* for config '(.*?)'": ", in its configuration '{0}'",
+    "Couldn't find cache for": "",
+    r"^Revision (.*) is not in the cache$": ", in its revision {0}",
+}
+"""What is not here, of something that may be here otherwise, by what the texts of errors match."""
 
 UNREACHABLE = "LocalEntryNotFoundError OfflineModeIsEnabled TransportError ConnectionError"
 """Errors that say no more than that there was no answer, unless what they come from says more."""
@@ -218,7 +222,10 @@ def _reason(error: BaseException) -> str | None:
         return f"{place}; make it writable, make room in it, or set HF_HOME to another folder"
     for pattern, reason in BY_TEXT.items():
         if found := re.search(pattern, text):
-            return reason.format(*(group.replace("'", "") for group in found.groups()), offline=_offline())
+            return reason.format(*(group.replace("'", "") for group in found.groups()))
+    for pattern, part in NOT_CACHED.items():
+        if found := re.search(pattern, text):
+            return _offline(part.format(*found.groups()))
     for names, reason in BY_NAME.items():
         if type(error).__name__ in names.split():
             return reason.format(endpoint=constants.ENDPOINT, text=text.partition("\n")[0])
@@ -229,15 +236,17 @@ def _reason(error: BaseException) -> str | None:
 
 def _no_answer(error: BaseException) -> str | None:
     names = {kind.__name__ for kind in type(error).__mro__}
-    return f"{_offline()}; {WAYS_OUT}" if names & {*UNREACHABLE.split()} else None
+    return _offline() if names & {*UNREACHABLE.split()} else None
 
 
-def _offline() -> str:
-    """Returns why the Hub did not give something that is not here."""
+def _offline(part: str = "") -> str:
+    """Returns why the Hub did not give something, or a part of it, that is not here."""
     for name in OFFLINE:
         if os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE"):
-            return f"{name} is set and it is not in the local cache"
-    return "the connection to the Hub failed"
+            return (
+                f"{name} is set and it is not in the local cache{part}; fetch it with deprune.prefetch, or unset that"
+            )
+    return f"the connection to the Hub failed; {WAYS_OUT}"
 
 
 def _is_cache(path: Any) -> bool:
