@@ -104,7 +104,9 @@ def explain_override(error: BaseException) -> str:
     if found := re.search(r"Ambiguous value for argument '(.*?)'\n1\. ", text, re.DOTALL):
         key, _, raw = found[1].partition("=")
         instead = f"{shlex.quote(f'{key}=[{raw}]')} for a list, or {override(key, raw)} for one text"
-        return f"Several values, as in '{found[1]}', make a grid; give -m before it, or write {instead}."
+        has_grids = sys.argv[0].removesuffix(".py").endswith(("sweep", "plan", "prefetch"))
+        way_out = "; give -m before it, or write" if has_grids else ", of which this command makes none; write"
+        return f"Several values, as in '{found[1]}', make a grid{way_out} {instead}."
     return " ".join(text.split())
 
 
