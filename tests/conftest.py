@@ -16,10 +16,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import settings
 
@@ -27,12 +26,14 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TQDM_DISABLE", "1")
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
-torch.set_num_threads(1)  # the suite runs on as many processes as there are cores
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the suite runs on as many processes as there are cores
 
 from deprune.core.memory import Memory
-from deprune.model.load import LoadedModel, load_model
 from deprune.model.source import ModelConfig
 from tests.skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401
+
+if TYPE_CHECKING:
+    from deprune.model.load import LoadedModel
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -67,6 +68,8 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(scope="session")
 def embedded() -> Callable[[str], LoadedModel]:
     """Loads an embedded family by name."""
+    from deprune.model.load import load_model  # here, as the process that hands out the tests needs none of it
+
     memory = Memory()
     return lambda family: memory.once(load_model, ModelConfig(path=f"deprune:{family}", name=family), "cpu", "float32")
 

@@ -81,7 +81,9 @@ def test_configuration_is_beside_the_package_or_inside_it() -> None:
 EXPERIMENTS = {"study": 84, "calibration": 288, "mini": 2304, "mini_items": 288}
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize(
+    "name", ["study", *(pytest.param(n, marks=pytest.mark.slow) for n in EXPERIMENTS if n != "study")]
+)
 def test_an_experiment_is_the_grid_that_it_says(name: str) -> None:
     text = (CONF_DIR / "experiment" / f"{name}.yaml").read_text()
     params = OmegaConf.to_container(OmegaConf.create(text).hydra.sweeper.params)

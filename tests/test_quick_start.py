@@ -79,6 +79,7 @@ def test_help(command: str, loaded: Command) -> None:
     assert not LIBRARIES & modules
 
 
+@pytest.mark.slow
 def test_an_analysis(sweep_here: Command, loaded: Command) -> None:
     assert sweep_here(*JOBS, "calib.seed=0,1").code == 0
     code, modules, said = loaded("analyze", "results_dir=results", "out=report")

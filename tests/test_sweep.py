@@ -25,7 +25,7 @@ from deprune.record.store import read_record
 from deprune.run.launch import process_session
 from tests.conftest import Command
 
-SMALL = ["calib.n_samples=4", "calib.seq_len=64", "eval.limit=20"]
+SMALL = ["calib.n_samples=4", "calib.seq_len=64", "eval.limit=20", "eval.windows=4"]
 
 
 def records_in(folder: Path) -> list[RunRecord]:

@@ -22,6 +22,7 @@ SWEEP = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_an_archive_is_the_folder_that_it_was_made_of(sweep_here: Command, run_here: Command, tmp_path: Path) -> None:
     assert sweep_here(*SWEEP).code == 0
     result = run_here("archive", "out=kept/records.parquet")

@@ -69,10 +69,12 @@ def accuracy_report(study_accuracy: Evidence, tmp_path_factory: pytest.TempPathF
 
 
 @pytest.fixture(scope="module")
-def reports(study: Evidence, made: Evidence, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """One report of the published tables, and one of a made sweep."""
-    folder = tmp_path_factory.mktemp("reports")
-    return {name: write_report(e, folder / name) for name, e in (("published", study), ("made", made))}
+def page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of one of those, by its name."""
+    return write_report(request.getfixturevalue(request.param), tmp_path_factory.mktemp("page") / "report")
+
+
+PAGES = [pytest.param("study", marks=pytest.mark.slow), "made"]
 
 
 class Page(HTMLParser):
@@ -92,51 +94,55 @@ class Page(HTMLParser):
             self.fetched += [values[a] for a in ("src", "href", "xlink:href", "data") if a in values]
 
 
-@pytest.mark.parametrize("name", ["published", "made"])
-def test_page_is_self_contained_and_escaped(reports: dict[str, Path], name: str) -> None:
-    text = reports[name].read_text()
-    page = Page(text)
-    assert page.scripts == 1, "the page's own, and none from a record"
-    assert not page.handlers
-    assert not [url for url in page.fetched if not url.startswith(("#", "data:"))]
-    assert len(page.ids) == len(set(page.ids))
-    assert {f"claim-{n}" for n in (1, 2, 3, 4)} <= set(page.ids)
+@pytest.mark.parametrize("page", PAGES, indirect=True)
+def test_page_is_self_contained_and_escaped(page: Path) -> None:
+    text = page.read_text()
+    found = Page(text)
+    assert found.scripts == 1, "the page's own, and none from a record"
+    assert not found.handlers
+    assert not [url for url in found.fetched if not url.startswith(("#", "data:"))]
+    assert len(found.ids) == len(set(found.ids))
+    assert {f"claim-{n}" for n in (1, 2, 3, 4)} <= set(found.ids)
     assert "<!--" not in text
     assert "nan" not in re.findall(r">([^<]*)</td>", text)
 
 
-def test_malicious_names_are_shown_and_do_nothing(reports: dict[str, Path]) -> None:
-    text = reports["made"].read_text()
+@pytest.mark.parametrize("page", ["made"], indirect=True)
+def test_malicious_names_are_shown_and_do_nothing(page: Path) -> None:
+    text = page.read_text()
     assert "&lt;script&gt;alert(" in text
     assert "<img src=x" not in text
     assert "<script>alert" not in text
-    folder = reports["made"].parent
+    folder = page.parent
     assert {p.parent for p in folder.rglob("*.svg")} == {folder / "figures"}, "a name is no path"
     for path in folder.glob("figures/*.svg"):
         assert "<script" not in path.read_text()
     assert MALICIOUS in set(pd.read_csv(folder / "tables" / "dense.csv")["model"])
 
 
-def test_files_of_every_table_and_figure_are_linked_and_there(reports: dict[str, Path]) -> None:
-    for page in reports.values():
-        links = re.findall(r'href="((?:tables|figures)/[^"]+)"', page.read_text())
-        assert len(links) > 20
-        for link in links:
-            assert (page.parent / link).stat().st_size > 0, link
-        figures = {path.stem for path in page.parent.glob("figures/*.svg")}
-        assert figures == {path.stem for path in page.parent.glob("figures/*.png")}
+@pytest.mark.parametrize("page", PAGES, indirect=True)
+def test_files_of_every_table_and_figure_are_linked_and_there(page: Path) -> None:
+    links = re.findall(r'href="((?:tables|figures)/[^"]+)"', page.read_text())
+    assert len(links) > 20
+    for link in links:
+        assert (page.parent / link).stat().st_size > 0, link
+    figures = {path.stem for path in page.parent.glob("figures/*.svg")}
+    assert figures == {path.stem for path in page.parent.glob("figures/*.png")}
     assert {p.stem for p in page.parent.glob("tables/*.csv")} == {p.stem for p in page.parent.glob("tables/*.tex")}
 
 
-def test_published_page_shows_the_checks(reports: dict[str, Path]) -> None:
-    text = reports["published"].read_text()
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["study"], indirect=True)
+def test_published_page_shows_the_checks(page: Path) -> None:
+    text = page.read_text()
     assert "Of the 115 averages, variances and correlations" in text.replace("\n", " ")
     assert "110 come out" in text
     assert text.count("off by more than rounding") >= 5
-    checks = pd.read_csv(reports["published"].parent / "tables" / "published_checks.csv")
+    checks = pd.read_csv(page.parent / "tables" / "published_checks.csv")
     assert (~checks["agrees"]).sum() == 5
 
 
+@pytest.mark.slow
 def test_every_figure_names_its_axes_and_leaves_settings_alone(study: Evidence) -> None:
     before = dict(mpl.rcParams)
     plots = list(make_plots(study))
@@ -149,7 +155,7 @@ def test_every_figure_names_its_axes_and_leaves_settings_alone(study: Evidence) 
         assert plot.caption.endswith((".", "?")), plot.name
 
 
-@pytest.mark.parametrize("name", ["study", "made"])
+@pytest.mark.parametrize("name", PAGES)
 def test_no_label_covers_another(name: str, request: pytest.FixtureRequest) -> None:
     for plot in make_plots(request.getfixturevalue(name)):
         canvas = FigureCanvasAgg(plot.figure)
@@ -300,8 +306,8 @@ def test_cells(value: object, shown: str) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
 @pytest.mark.parametrize("width", [1280, 400])
-@pytest.mark.parametrize("name", ["published", "made"])
-def test_no_overflow_and_no_error_in_a_browser(reports: dict[str, Path], name: str, width: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", ["study", "made"], indirect=True)
+def test_no_overflow_and_no_error_in_a_browser(page: Path, width: int, tmp_path: Path) -> None:
     """A frame of the width holds the page: the window itself cannot be as narrow as a telephone."""
     probe = """
       const frame = document.querySelector("iframe");
@@ -315,7 +321,7 @@ def test_no_overflow_and_no_error_in_a_browser(reports: dict[str, Path], name: s
           alerts: window.alerts ?? 0 });
       });"""
     harness = tmp_path / "harness.html"
-    frame = f'<iframe src="file://{reports[name]}" style="width:{width}px;height:900px;border:0"></iframe>'
+    frame = f'<iframe src="file://{page}" style="width:{width}px;height:900px;border:0"></iframe>'
     harness.write_text(f"<!DOCTYPE html><title>waiting</title>{frame}<script>{probe}</script>")
     command = [
         str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files",
