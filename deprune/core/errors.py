@@ -36,3 +36,8 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, KeyError):
         return f"{text} is missing or unknown"
     return text.rstrip(".") or type(error).__name__
+
+
+def reason_of(error: BaseException) -> str:
+    """Returns the same, after the type of an error that is a library's own."""
+    return one_line(error) if isinstance(error, DepruneError) else f"{type(error).__name__}: {one_line(error)}"

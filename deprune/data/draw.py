@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from deprune.core.errors import DataError
@@ -31,19 +32,25 @@ N_IDENTIFYING = 1024
 
 
 def draw_windows(
-    calib: CalibConfig, seq_len: int, tokenizer: PreTrainedTokenizerBase, model: str, memory: Memory | None = None
+    calib: CalibConfig,
+    seq_len: int,
+    tokenizer: PreTrainedTokenizerBase,
+    model: str,
+    memory: Memory | None = None,
+    n_embeddings: int | None = None,
 ) -> CalibrationSet:
     """Draws a calibration set of windows of `seq_len` tokens; `memory` holds documents that were read before.
 
     Every model gets a draw of its own (its name enters the seed), so the draws of a sweep are independent replicates.
-    Where its tokenizer starts texts with a token, so does each window.
+    Where its tokenizer starts texts with a token, so does each window. Random tokens are among the first
+    `n_embeddings`, where that is given: a tokenizer may know more than the model.
 
     Raises:
         DataError: The corpus holds too few tokens, or cannot be had.
     """
     rng = generator(calib.seed, "calibration", calib.name, model)
     if isinstance(calib.corpus, RandomTokens):
-        prefix, ordinary = start_tokens(tokenizer), np.setdiff1d(np.arange(len(tokenizer)), tokenizer.all_special_ids)
+        prefix, ordinary = start_tokens(tokenizer), _ordinary(tokenizer, n_embeddings)
         ids_RT = torch.from_numpy(rng.choice(ordinary, size=(calib.n_samples, seq_len)))
         ids_RT[:, : len(prefix)] = torch.tensor(prefix)
         sample_id = digest_of([calib.name, calib.seed, model])
@@ -77,6 +84,11 @@ class DrawnItems:
     identifying: Sequence[ItemTokens]
     sample_id: str
 
+    @property
+    def largest(self) -> int:
+        """The largest id among the tokens that may be used."""
+        return max(max(itertools.chain(item.shared, *item.rests)) for item in self.identifying)
+
     def laid_out(self, shared: bool) -> CalibrationSet:
         """Returns the calibration set in one of the two layouts."""
         ids_RT, answers = lay_out(self.tokens, self.identifying, shared)
@@ -104,6 +116,11 @@ def draw_items(
 def _too_few(calib: CalibConfig, n: int, what: str) -> str:
     asked = "were asked for; lower calib.n_samples"
     return f"The corpus {calib.name} holds {n} {what} tokens, but calib.n_samples={calib.n_samples} {asked}"
+
+
+def _ordinary(tokenizer: PreTrainedTokenizerBase, n_embeddings: int | None) -> NDArray[np.int64]:
+    n_tokens = len(tokenizer) if n_embeddings is None else min(len(tokenizer), n_embeddings)
+    return np.setdiff1d(np.arange(n_tokens), tokenizer.all_special_ids)
 
 
 def windows_of(

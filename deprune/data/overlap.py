@@ -27,22 +27,26 @@ class EvaluatedText:
         name: The task or corpus.
         hashes: Of its windows of 50 tokens, sorted, distinct.
         items: Texts of its items with their right answers.
+        largest: The largest id among its tokens; -1 where there are none.
     """
 
     name: str
     hashes: NDArray[np.uint64]
     items: frozenset[str] = frozenset()
+    largest: int = -1
 
     @classmethod
     def of_items(cls, name: str, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> Self:
         """Returns the text of some items."""
-        windows = [window_hashes(np.array(tokenizer.encode(text, verbose=False))) for text in texts]
-        return cls(name, np.unique(np.concatenate([*windows, np.empty(0, np.uint64)])), frozenset(texts))
+        ids = [np.array(tokenizer.encode(text, verbose=False), dtype=np.int64) for text in texts]
+        hashes = np.unique(np.concatenate([*map(window_hashes, ids), np.empty(0, np.uint64)]))
+        return cls(name, hashes, frozenset(texts), max((int(row.max(initial=-1)) for row in ids), default=-1))
 
     @classmethod
     def of_windows(cls, name: str, ids_RT: Tensor) -> Self:
         """Returns the text of some token windows."""
-        return cls(name, np.unique(np.concatenate([window_hashes(row.numpy()) for row in ids_RT])))
+        hashes = np.unique(np.concatenate([window_hashes(row.numpy()) for row in ids_RT]))
+        return cls(name, hashes, largest=int(ids_RT.max()))
 
 
 def overlap_warnings(

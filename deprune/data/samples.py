@@ -102,6 +102,11 @@ class CalibrationSet:
         return len(self.ids_RT) if self.answers is None else len(self.answers.answers_B)
 
     @property
+    def largest(self) -> int:
+        """The largest id among the tokens."""
+        return int(self.ids_RT.max())
+
+    @property
     def rows_per_sample(self) -> int:
         """Number of rows that each sample has."""
         return len(self.ids_RT) // self.n_samples

@@ -100,6 +100,10 @@ class Scorer(ABC):
     def score(self, subject: str, models: Sequence[PrunedModel], memory: Memory) -> Sequence[Sequence[Score]]:
         """Returns the rows of each of several pruned models of one dense model; `memory` serves other scorers too."""
 
+    def builds_models(self) -> bool:
+        """Whether it asks pruned models for their `module()`, so that blocks must be taken out for good."""
+        return True
+
     def check(self, memory: Memory) -> None:  # noqa: B027 (most have nothing to check)
         """Raises a DepruneError where a subject does not exist, cannot be had, or has not the metric."""
 
@@ -159,6 +163,10 @@ class EvalConfig:
     batch_size: int = 64
     speed: bool = False
     scorers: dict[str, Any] = field(default_factory=dict)
+
+    def builds_models(self) -> bool:
+        """Whether a scorer that has something to score asks for models without their blocks."""
+        return any(scorer.builds_models() for scorer in self.scorers.values() if scorer.subjects())
 
     def identity(self) -> dict[str, Any]:
         """Returns the part of a run's identity that says what it is scored on."""

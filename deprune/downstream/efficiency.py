@@ -49,6 +49,10 @@ class Efficiency(Scorer):
         """Returns the model itself."""
         return (SUBJECT,)
 
+    def builds_models(self) -> bool:
+        """Returns whether speed is measured; counting needs none."""
+        return self.speed
+
     def identity(self, key: str) -> dict[str, Any]:
         """Returns the setting that identities of runs have held from the first."""
         return {"speed": self.speed}

@@ -51,6 +51,10 @@ class Perplexity(Scorer):
         """Returns the corpora."""
         return self.corpora
 
+    def builds_models(self) -> bool:
+        """Returns that windows go through the stack."""
+        return False
+
     def identity(self, key: str) -> dict[str, Any]:
         """Returns the settings that identities of runs have held from the first."""
         return {"corpora": sorted(self.corpora), "windows": self.windows}

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from deprune.core.build import name_of
-from deprune.core.errors import DepruneError
+from deprune.core.errors import DepruneError, reason_of
 from deprune.core.files import write_atomically
 from deprune.core.fingerprint import digest_of
 from deprune.core.memory import Memory
@@ -44,6 +44,31 @@ def score_models(
             for scores, rows in zip(found, _rows(models, scorer, subject, folder, memory, fresh), strict=True):
                 scores[key] += rows
     return found
+
+
+def try_scorers(
+    models: Sequence[PrunedModel], scorers: Mapping[str, Scorer], folder: Path, memory: Memory, n_items: int = 1
+) -> None:
+    """Scores few items of each subject by models that are built, unless the first has a score, so that faults show.
+
+    Raises:
+        DepruneError: A scorer cannot score, or returned no row for what it was asked.
+    """
+    for scorer in (s for s in scorers.values() if s.is_kept and s.builds_models()):
+        for subject in scorer.subjects():
+            if entry_of(models[0], scorer, subject, memory) not in _read(folder / scores_file(models[0])):
+                for rows in _tried(models, scorer.shortened(n_items), subject, memory):
+                    _complete(rows, scorer, subject)
+
+
+def _tried(models: Sequence[PrunedModel], scorer: Scorer, subject: str, memory: Memory) -> Sequence[Sequence[Score]]:
+    try:
+        return scorer.score(subject, models, memory)
+    except DepruneError:
+        raise
+    except Exception as error:  # whatever lm-eval or the code of a model raises
+        cannot = f"The scorer {name_of(scorer)} cannot score {subject} on {models[0].loaded.config.label}"
+        raise DepruneError(f"{cannot} ({reason_of(error)}); take it out of eval.") from error
 
 
 def scores_file(model: PrunedModel) -> str:

@@ -9,16 +9,17 @@ Shapes: B sequences, T tokens, D width, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from deprune.core.errors import UnsupportedModelError
+from deprune.core.errors import UnsupportedModelError, reason_of
 from deprune.core.subset import BlockSubset
 from deprune.model.rounding import tolerance
 from deprune.model.structure import find_blocks
@@ -40,11 +41,11 @@ class BlockInputs:
 
     Attributes:
         hidden_BTD: The output of the embedding.
-        calls: What each block is given beside the hidden state.
+        calls: What each block that runs is given beside the hidden state.
     """
 
     hidden_BTD: Tensor
-    calls: Sequence[Call]
+    calls: Mapping[int, Call]
 
 
 class Stack(Protocol):
@@ -69,6 +70,11 @@ class Stack(Protocol):
 class BlockStack:
     """The blocks of one model, ready to be run in any combination.
 
+    Attributes:
+        runs: The blocks that the model runs on text, in order; all but those for images or sounds.
+        hidden_names: What each block calls its hidden state, the first of its arguments.
+        n_embeddings: Number of tokens that have a row in the embedding.
+
     Raises:
         UnsupportedModelError: On construction, if the blocks cannot be found, or if running them one by one does not
             give the model's own logits, or if a token can see later ones.
@@ -78,19 +84,29 @@ class BlockStack:
         self.model = model.eval()
         self.blocks = list(find_blocks(model))
         self.n_blocks = len(self.blocks)
-        self._rest: list[tuple[Any, ...] | None] = [None] * len(self.blocks)
-        self._probe()
+        embedding: Any = model.get_input_embeddings()
+        self.n_embeddings: int = len(embedding.weight)
+        self.runs: tuple[int, ...] = ()
+        self._rest: list[Sequence[Any] | None] = [None] * len(self.blocks)
+        self.hidden_names = [_first_argument(block) for block in self.blocks]
+        try:
+            self._probe()
+        except UnsupportedModelError:
+            raise
+        except Exception as error:  # whatever the code of a model raises
+            cannot = f"{type(model).__name__} cannot be run block by block on a short text"
+            raise UnsupportedModelError(f"{cannot} ({reason_of(error)}).") from error
 
     @torch.inference_mode()
     def embed(self, ids_BT: Tensor, **inputs: Tensor) -> BlockInputs:
         """Returns what enters the blocks for these token ids; the model's `forward` is given the other inputs too."""
         hidden: list[Tensor] = []
-        calls: list[Call] = []
+        calls: dict[int, Call] = {}
 
         def record(index: int, state: Tensor, call: Call) -> Tensor:
             hidden.append(state)
-            calls.append(call)
-            if index == self.n_blocks - 1:
+            calls[index] = call
+            if index == self.runs[-1]:
                 raise _StopForwardError
             return state
 
@@ -104,10 +120,13 @@ class BlockStack:
 
     @torch.inference_mode()
     def run_block(self, index: int, hidden_BTD: Tensor, inputs: BlockInputs) -> Tensor:
-        """Returns the hidden state after block `index`."""
+        """Returns the hidden state after block `index`, which one that the model does not run leaves as it is."""
+        if index not in inputs.calls:
+            return hidden_BTD
         args, kwargs = inputs.calls[index]
-        output: Tensor | tuple[Tensor, ...] = self.blocks[index](hidden_BTD, *args, **kwargs)
-        return output[0] if isinstance(output, tuple) else output
+        output = self.blocks[index](hidden_BTD, *args, **kwargs)
+        state: Tensor = output[0] if isinstance(output, tuple | list) else output
+        return state
 
     @torch.inference_mode()
     def logits(self, hidden_BTD: Tensor) -> Tensor:
@@ -116,7 +135,7 @@ class BlockStack:
         The head works on each position alone, so any slice of positions may be given.
         """
         dummy_BT = torch.zeros(hidden_BTD.shape[:2], dtype=torch.long, device=self.model.device)
-        with self._replaced(lambda index, state, _: state if index else hidden_BTD):
+        with self._replaced(lambda index, state, _: hidden_BTD if index == self.runs[0] else state):
             logits: Tensor = self.model(dummy_BT, use_cache=False).logits
         return logits
 
@@ -128,14 +147,18 @@ class BlockStack:
             hidden_BTD = self.run_block(block, hidden_BTD, inputs)
         return self.logits(hidden_BTD)
 
+    def as_output(self, index: int, hidden_BTD: Tensor) -> Any:
+        """Returns a hidden state as block `index` returns its own."""
+        rest = self._rest[index]
+        return hidden_BTD if rest is None else (hidden_BTD, *rest)
+
     @contextmanager
     def _replaced(self, state_after: Callable[[int, Tensor, Call], Tensor]) -> Iterator[None]:
         """Replaces the `forward` of every block, keeping the attributes that models read."""
 
         def forward(index: int, /, *args: Any, **kwargs: Any) -> Any:
-            hidden = args[0] if args else kwargs.pop("hidden_states")
-            hidden, rest = state_after(index, hidden, (args[1:], kwargs)), self._rest[index]
-            return hidden if rest is None else (hidden, *rest)
+            hidden = args[0] if args else kwargs.pop(self.hidden_names[index])
+            return self.as_output(index, state_after(index, hidden, (args[1:], kwargs)))
 
         before = [(block.__dict__, block.__dict__.get("forward")) for block in self.blocks]
         try:
@@ -151,16 +174,25 @@ class BlockStack:
     @torch.inference_mode()
     def _probe(self) -> None:
         """Learns how each block returns its hidden state and tries the stack on one sequence."""
-        name, vocabulary = type(self.model).__name__, self.model.get_input_embeddings().num_embeddings
-        ids_BT = torch.arange(1, 9, device=self.model.device)[None] % vocabulary
+        name = type(self.model).__name__
+        ids_BT = torch.arange(1, 9, device=self.model.device)[None] % self.n_embeddings
+        called: list[int] = []
 
         def keep_rest(index: int, module: Any, args: Any, output: Any) -> None:
-            self._rest[index] = output[1:] if isinstance(output, tuple) else None
+            called.append(index)
+            self._rest[index] = output[1:] if isinstance(output, tuple | list) else None
 
         with ExitStack() as hooks:
             for index, block in enumerate(self.blocks):
                 hooks.callback(block.register_forward_hook(partial(keep_rest, index)).remove)
             expected = self.model(ids_BT, use_cache=False).logits
+        if not called or called != sorted({*called}):
+            raise UnsupportedModelError(f"{name} does not run each of its blocks once and in order, so none can go.")
+        self.runs = tuple(called)
+        shape = tuple(self.embed(ids_BT).hidden_BTD.shape)
+        if len(shape) != 3 or shape[:2] != ids_BT.shape:
+            given = f"{name} gives its blocks states of shape {shape} for a text of {ids_BT.shape[1]} tokens"
+            raise UnsupportedModelError(f"{given}; only (texts, tokens, width) can be run block by block.")
         rounding = tolerance(self, ids_BT, BlockSubset(self.n_blocks), expected)
         if (self.run(ids_BT, BlockSubset(self.n_blocks)) - expected).abs().max() > rounding:
             between = "so it does something between them that deprune cannot reproduce"
@@ -169,3 +201,7 @@ class BlockStack:
         changed = self.model(ids_BT, use_cache=False).logits
         if (changed - expected)[:, :-1].abs().max() > rounding:
             raise UnsupportedModelError(f"{name} is not a decoder: its tokens see later tokens.")
+
+
+def _first_argument(block: nn.Module) -> str:
+    return list(inspect.signature(type(block).forward).parameters)[1]

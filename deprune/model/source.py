@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 EMBEDDED_PREFIX = "deprune:"
 EMBEDDED_FOLDER = Path(__file__).parents[1] / "embedded" / "models"
 
+MODELS = "models"
+"""Folder below the results with what is known of models that jobs have used."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
@@ -147,11 +150,12 @@ def facts_of(config: ModelConfig, settings: PretrainedConfig, revision: str) -> 
         UnsupportedModelError: It is no decoder, cannot be built, or has no blocks.
     """
     check_settings(config, settings)
+    from deprune.model.context import context_of
     from deprune.model.structure import find_blocks, skeleton
 
     with told(config, "model that the config.json of {} describes", "built"):
         model = skeleton(settings, trust_remote_code=config.trust_remote_code)
-    context = getattr(settings.get_text_config(decoder=True), "max_position_embeddings", None)
+    context = context_of(settings.get_text_config(decoder=True), model)
     return ModelFacts(len(find_blocks(model)), context, revision, _has_own_code(config, settings))
 
 

@@ -77,7 +77,7 @@ class CountingStack:
 
     def embed(self, ids_BT: Tensor, **inputs: Tensor) -> BlockInputs:
         """Returns the costs of all blocks, and a one, `(B, 1, D)`."""
-        return BlockInputs(torch.cat([self.own_SN[ids_BT], torch.ones(*ids_BT.shape, 1)], dim=-1), ())
+        return BlockInputs(torch.cat([self.own_SN[ids_BT], torch.ones(*ids_BT.shape, 1)], dim=-1), {})
 
     def run_block(self, index: int, hidden_BTD: Tensor, inputs: BlockInputs) -> Tensor:
         """Returns the state without the cost of the block."""

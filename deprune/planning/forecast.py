@@ -14,7 +14,8 @@ from deprune.core.randomness import generator
 from deprune.core.subset import BlockSubset
 from deprune.data.corpus import ItemTokens, SampleSize
 from deprune.data.draw import draw_items
-from deprune.model.source import load_tokenizer
+from deprune.model.rehearsal import remembered
+from deprune.model.source import MODELS, load_tokenizer
 from deprune.objective.base import Objective
 from deprune.objective.task_error import TaskError
 from deprune.planning.architecture import Architecture, architecture_of
@@ -97,7 +98,8 @@ class Forecast:
         """Returns a job with the sizes that its corpus and its scorers tell; raises a DepruneError if it cannot be."""
         facts, model, memory = architecture.facts, config.model, self._memory
         sizes = {key: scorer.size(model, facts.context, memory) for key, scorer in config.eval.scorers.items()}
-        run = resolve(config, facts)
+        fixed = remembered(model, facts, config.eval.builds_models(), config.results_dir / MODELS)
+        run = resolve(config, facts).leaving(fixed, model.label)
 
         def draw() -> Sequence[ItemTokens]:
             tokenizer = memory.once(load_tokenizer, model)
@@ -120,9 +122,10 @@ class Forecast:
         evaluator = self._evaluator(job, objective)
         problem, dense = Problem(space, evaluator), BlockSubset(space.n_blocks)
         rng = generator(job.config.seed, "search", name_of(search))
+        evaluator.losses([dense])
         found = search.rehearse(problem, rng).subset if space.budget else dense
         problem.losses([found])
-        evaluator.losses([found, dense])
+        evaluator.losses([found])
         if not objective.needs_items:
             return evaluator.work, found
         accuracies = self._evaluator(job, TaskError())

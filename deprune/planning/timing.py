@@ -28,7 +28,7 @@ from deprune.planning.counting import CountingEvaluator, CountingStack
 from deprune.planning.hardware import Planned
 from deprune.record.evaluations import EvaluationStore
 from deprune.run.config import RunConfig
-from deprune.run.job import Job
+from deprune.run.preparation import Preparation
 from deprune.run.session import Session
 from deprune.search.base import Problem
 
@@ -106,7 +106,7 @@ class ThisMachine:
     def _draw(self, job: Planned, seed: int, n_samples: int | None = None) -> CalibrationSet | DrawnItems:
         calib = job.config.calib
         calib = replace(calib, seed=calib.seed + seed, n_samples=n_samples or calib.n_samples)
-        return Job(replace(job.config, calib=calib), job.run, self._session).draw()
+        return Preparation(replace(job.config, calib=calib), job.run, self._session).draw()
 
     def _loaded(self, job: Planned) -> LoadedModel:
         return self._session.model(job.config.model, job.run.device, job.run.dtype)

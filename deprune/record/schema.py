@@ -97,6 +97,7 @@ class Removal:
         trace: Improvements during the search: evaluations, blocks removed, loss, subset.
         racing: Whether candidates were dropped by a statistical test during the search.
         search: What the search says of itself; null where there was nothing to search.
+        fixed: Blocks that the model itself forbids to remove.
     """
 
     n_blocks: int
@@ -111,6 +112,7 @@ class Removal:
     trace: tuple[dict[str, Any], ...]
     racing: bool
     search: SearchFacts | None
+    fixed: tuple[int, ...] = ()
 
 
 @with_config(STRICT)
@@ -249,7 +251,8 @@ class FailureRecord:
     Attributes:
         exception: Type of the exception.
         reason: What went wrong, in one sentence.
-        phase: What the job was doing: preparation, calibration, model, search, treatment, evaluation, or recording.
+        phase: What the job was doing: preparation, calibration, model, rehearsal, search, treatment, evaluation, or
+            recording.
         log: The job's log file, relative to the results folder.
 
     The other fields are those of `RunRecord`.

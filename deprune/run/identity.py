@@ -5,13 +5,14 @@ Two command lines that ask for the same thing have the same run id: fractions of
 named by the content of its weights.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
 
 from deprune.core.build import name_of
 from deprune.core.errors import ConfigError
 from deprune.core.fingerprint import digest_of
 from deprune.core.subset import SearchSpace
+from deprune.model.rehearsal import Reasons, sentence
 from deprune.model.source import ModelFacts, model_identity, resolve_device, resolve_dtype
 from deprune.run.config import RunConfig
 from deprune.search.base import Search
@@ -39,6 +40,21 @@ class ResolvedRun:
     search_seed: int | None
     identity: dict[str, Any]
     run_id: str
+
+    def leaving(self, fixed: Reasons, label: str) -> Self:
+        """Returns the run whose search leaves alone what must stay in a model, which its content already says.
+
+        Raises:
+            ConfigError: The budget is more than the blocks that are left.
+        """
+        space = self.space
+        protected = space.protected | fixed.keys()
+        if fixed and space.budget > (free := space.n_blocks - len(protected)):
+            raise ConfigError(
+                f"The budget of {space.budget} blocks is more than the {free} that may be removed; lower it. "
+                f"{sentence(label, fixed)}"
+            )
+        return replace(self, space=replace(space, protected=frozenset(protected)))
 
 
 def resolve(config: RunConfig, facts: ModelFacts) -> ResolvedRun:

@@ -13,16 +13,12 @@ from deprune.core.errors import DepruneError
 from deprune.core.fingerprint import digest_of, file_name_of
 from deprune.core.randomness import generator
 from deprune.core.subset import BlockSubset
-from deprune.data.draw import DrawnItems, draw_items, draw_windows
-from deprune.data.overlap import overlap_warnings
-from deprune.data.samples import CalibrationSet
 from deprune.downstream.scoring import ScoresByScorer, score_models, scores_file
+from deprune.evaluator.base import Evaluation
 from deprune.evaluator.evaluator import SubsetEvaluator
 from deprune.model.load import LoadedModel
 from deprune.model.pruned import PrunedModel
-from deprune.model.source import load_tokenizer
 from deprune.objective.base import Objective
-from deprune.objective.shared_context import calibration_set
 from deprune.objective.task_error import TaskError
 from deprune.record import ResultStore
 from deprune.record.evaluations import EvaluationStore
@@ -30,6 +26,7 @@ from deprune.record.schema import SCHEMA_VERSION, Cost, Draw, Removal, RunRecord
 from deprune.run.config import RunConfig
 from deprune.run.identity import ResolvedRun
 from deprune.run.outcome import Stopwatch
+from deprune.run.preparation import Preparation, Prepared
 from deprune.run.recording import factors_of, peak_memory, provenance_of, scores_of
 from deprune.run.session import Session
 from deprune.search.base import Problem, SearchResult
@@ -62,20 +59,17 @@ class Job:
             DepruneError: The job cannot be done; the message says why. Nothing was recorded.
         """
         config, run = self.config, self.run
-        with watch.phase("calibration"):
-            drawn = self.draw()
-        with watch.phase("model"):
-            loaded = self.session.model(config.model, run.device, run.dtype)
-        with watch.phase("calibration"):
-            samples = (
-                loaded.memory.once(calibration_set, drawn, loaded.stack) if isinstance(drawn, DrawnItems) else drawn
-            )
-            warnings = self._overlaps(loaded, samples, drawn)
+        ready = Preparation(config, run, self.session).do(watch)
+        loaded, samples = ready.loaded, ready.samples
         whole = PrunedModel(loaded, BlockSubset(run.space.n_blocks))
+        with watch.phase("search"):
+            store = self._store(loaded, config.objective)
+            evaluator = self._evaluator(ready, config.objective, store)
+            reference = self._finite(evaluator, whole.subset, "dense")
         with watch.phase("evaluation"):  # of the dense model first: what cannot be scored shows before the search
             (dense,) = self._score([whole], kept=True)
         with watch.phase("search"):
-            found = self._search(loaded, samples)
+            found = self._search(ready, evaluator, store, reference)
         with watch.phase("treatment"):
             rng = generator(config.seed, "treatment", name_of(config.treat))
             pruned = config.treat.treated(PrunedModel(loaded, found.subset), samples, rng)
@@ -94,7 +88,7 @@ class Job:
             removal=found.removal,
             scores=scores_of(scores | timed, dense | dense_timed),
             cost=Cost(found.evaluations["requested"], found.evaluations, watch.seconds, peak_memory(run.device)),
-            provenance=provenance_of(config, run, warnings, found.stores | {"downstream": scores_file(pruned)}),
+            provenance=provenance_of(config, run, ready.warnings, found.stores | {"downstream": scores_file(pruned)}),
         )
         path = ResultStore(config.results_dir).put(record)
         track(config.tracking, record, path, config.results_dir, sweep)
@@ -105,31 +99,24 @@ class Job:
         scorers = {key: scorer for key, scorer in config.eval.scorers.items() if scorer.is_kept == kept}
         return score_models(models, scorers, config.results_dir / "downstream", memory, fresh=config.force)
 
-    def draw(self) -> CalibrationSet | DrawnItems:
-        """Returns the calibration samples, or the items that a model is still to lay out, drawn once in a session."""
-        config, memory = self.config, self.session.memory
-        tokenizer = memory.once(load_tokenizer, config.model)
-        args = config.calib, self.run.seq_len, tokenizer, config.model.label, memory
-        return memory.once(draw_items, *args) if config.objective.needs_items else memory.once(draw_windows, *args)
+    def _evaluator(self, ready: Prepared, objective: Objective, store: EvaluationStore) -> SubsetEvaluator:
+        return SubsetEvaluator(ready.loaded.stacks, ready.samples, objective, self.config.evaluator, store)
 
-    def _overlaps(
-        self, loaded: LoadedModel, samples: CalibrationSet, drawn: CalibrationSet | DrawnItems
-    ) -> tuple[str, ...]:
-        """Returns, and logs, what the calibration and the evaluation data have in common."""
-        scorers, memory = self.config.eval.scorers.values(), self.session.memory
-        evaluated = [text for scorer in scorers for text in scorer.texts(loaded, memory)]
-        items = drawn.items if isinstance(drawn, DrawnItems) else ()
-        warnings = tuple(overlap_warnings(samples, items, evaluated))
-        for warning in warnings:
-            log.warning("%s", warning)
-        return warnings
+    def _finite(self, evaluator: SubsetEvaluator, subset: BlockSubset, which: str) -> Evaluation:
+        """Returns an evaluation on all samples; raises a DepruneError where the loss is no number."""
+        (evaluation,) = evaluator.evaluate([subset])
+        if not math.isfinite(evaluation.loss):
+            raise DepruneError(
+                f"The loss of the {which} model on {self.config.calib.name} is not finite; use dtype=float32 or "
+                "bfloat16, and check that the weights are whole."
+            )
+        return evaluation
 
-    def _search(self, loaded: LoadedModel, samples: CalibrationSet) -> Searched:
-        config, space = self.config, self.run.space
-        store = self._store(loaded, config.objective)
-        evaluator = SubsetEvaluator(loaded.stacks, samples, config.objective, config.evaluator, store)
-        dense = BlockSubset(space.n_blocks)
-        result = SearchResult(dense, ())
+    def _search(
+        self, ready: Prepared, evaluator: SubsetEvaluator, store: EvaluationStore, reference: Evaluation
+    ) -> Searched:
+        config, space = self.config, ready.space
+        result = SearchResult(reference.subset, ())
         with tqdm(desc=name_of(config.search), unit=" subsets", leave=False, delay=1) as bar:
             problem = Problem(space, evaluator, bar)
             if space.budget:
@@ -137,14 +124,8 @@ class Job:
             if result.subset not in space:
                 raise AssertionError(f"the search {name_of(config.search)} returned {result.subset}, outside its space")
             problem.losses([result.subset])
-        pruned, reference = evaluator.evaluate([result.subset, dense])
-        for which, evaluation in (("dense", reference), ("pruned", pruned)):
-            if not math.isfinite(evaluation.loss):
-                raise DepruneError(
-                    f"The loss of the {which} model on {config.calib.name} is not finite; use dtype=float32 or "
-                    "bfloat16, and check that the weights are whole."
-                )
-        accuracy, dense_accuracy = self._accuracies(loaded, samples, result.subset)
+        pruned = self._finite(evaluator, result.subset, "pruned")
+        accuracy, dense_accuracy = self._accuracies(ready, result.subset)
         removal = Removal(
             n_blocks=space.n_blocks,
             subset=result.subset.bits(),
@@ -158,19 +139,18 @@ class Job:
             trace=tuple(asdict(point) for point in problem.trace),
             racing="racing" in self.run.identity,
             search=SearchFacts(**config.search.facts()) if space.budget else None,
+            fixed=ready.fixed,
         )
         evaluations = {**asdict(evaluator.counter), "damaged_lines": store.n_damaged}
         stores = {"evaluations": store.name, "samples": evaluator.name_samples()}
         return Searched(result.subset, removal, evaluations, stores)
 
-    def _accuracies(
-        self, loaded: LoadedModel, samples: CalibrationSet, subset: BlockSubset
-    ) -> tuple[float | None, float | None]:
+    def _accuracies(self, ready: Prepared, subset: BlockSubset) -> tuple[float | None, float | None]:
         """Returns the accuracy of the pruned and the dense model on calibration items; None where there are none."""
-        if samples.answers is None:
+        if ready.samples.answers is None:
             return None, None
         error = TaskError()
-        evaluator = SubsetEvaluator(loaded.stacks, samples, error, self.config.evaluator, self._store(loaded, error))
+        evaluator = self._evaluator(ready, error, self._store(ready.loaded, error))
         pruned, dense = evaluator.losses([subset, BlockSubset(subset.n_blocks)])
         return 1 - pruned, 1 - dense
 

@@ -7,14 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deprune.core.memory import Memory
-from deprune.model.source import ModelConfig, ModelFacts, keep_facts, read_facts
+from deprune.model.source import MODELS, ModelConfig, ModelFacts, keep_facts, read_facts
 from deprune.record.evaluations import EvaluationStore
 
 if TYPE_CHECKING:
     from deprune.model.load import LoadedModel
-
-MODELS = "models"
-"""Folder below the results with the facts of models that jobs have used."""
 
 STORES = 4
 """Evaluation stores that stay open: those of the last contexts."""

@@ -54,7 +54,7 @@ def _gap(record: RunRecord, evaluations: Path, losses_of: Callable[..., Losses])
     search, stores, budget = record.identity["search"], record.provenance.stores, record.factors.budget
     n_blocks = record.removal.n_blocks
     last = range(n_blocks - search["protect_last"], n_blocks)
-    space = SearchSpace(n_blocks, budget, frozenset({*range(search["protect_first"]), *last}))
+    space = SearchSpace(n_blocks, budget, frozenset({*range(search["protect_first"]), *last, *record.removal.fixed}))
     known = losses_of(evaluations / stores["evaluations"], stores["samples"], budget)
     losses = np.array([loss for removed, loss in known.items() if BlockSubset(n_blocks, removed) in space])
     if len(losses) < space.size:
