@@ -9,6 +9,7 @@ Shapes: N blocks, S samples, R of them in a batch, G subsets, D = N + 1; a sampl
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,7 @@ from torch import Tensor
 from deprune.core.randomness import generator
 from deprune.core.subset import BlockSubset
 from deprune.data.samples import CalibrationSet
-from deprune.evaluator.base import EvaluationCounter, EvaluatorConfig
+from deprune.evaluator.base import Evaluation, EvaluationCounter, EvaluatorConfig
 from deprune.evaluator.evaluator import SubsetEvaluator
 from deprune.evaluator.trie import count_prefixes
 from deprune.model.blocks import BlockInputs
@@ -35,12 +36,14 @@ class Work(EvaluationCounter):
     """What evaluating takes; passes are of all samples of a batch through one block, or through the head.
 
     Attributes:
+        calls: Times that the evaluator is asked, upon which it looks what others have stored.
         block_calls_alone: What `block_calls` would be if every subset were run on its own.
         block_passes: Times that a block is run on a batch.
         head_passes: Times that the head is.
         seconds: Time of evaluating and choosing.
     """
 
+    calls: int = 0
     block_calls_alone: int = 0
     block_passes: int = 0
     head_passes: int = 0
@@ -95,6 +98,11 @@ class CountingEvaluator(SubsetEvaluator):
         stacks: list[Any] = [stack]  # without a head, which nobody asks
         super().__init__(stacks, stack.samples, objective, config, store)
         self.counter = self.work = stack.work
+
+    def evaluate(self, subsets: Sequence[BlockSubset], n_samples: int | None = None) -> list[Evaluation]:
+        """Counts the call."""
+        self.work.calls += 1
+        return super().evaluate(subsets, n_samples)
 
     def _run(self, stack: Any, first: int, subsets: list[BlockSubset], missing: Any, bar: Any) -> None:
         """Stores the costs of subsets on a batch as their losses, and counts what computing them would take."""

@@ -163,7 +163,7 @@ class Forecast:
             self.seconds["loading models"] += rates.loading(job)
         if self._is_new(config.model.label, job.run.identity["calib"]):
             self.seconds["drawing calibration sets"] += rates.drawing(job)
-        block, head = rates.passes(job) if work.computed else (0.0, 0.0)
+        block, head = rates.passes(job) if work.block_passes else (0.0, 0.0)
         work.jobs, work.seconds = 1, work.block_passes * block + work.head_passes * head + rates.choosing(job)
         self.work[name_of(config.search)] += work
         self.seconds["searching"] += work.seconds

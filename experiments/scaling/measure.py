@@ -81,14 +81,12 @@ def measure_store(n_lines: int, n_shards: int) -> dict[str, float]:
             writer = EvaluationStore(Path(folder) / "context", fresh=True)  # reads nothing, and writes as others do
             for _ in range(n_lines // n_shards):
                 writer.put("".join(rng.choice(["0", "1"], size=N_BLOCKS)), keys, sums, counts)
-            writer.close()
         opened: list[EvaluationStore] = []
         before = psutil.Process().memory_info().rss
         opening = seconds_of(lambda: opened.append(EvaluationStore(Path(folder) / "context")))
         memory = psutil.Process().memory_info().rss - before
         refreshing = seconds_of(lambda: [opened[0].refresh() for _ in range(5)]) / 5
         appending = seconds_of(lambda: [opened[0].put("0" * N_BLOCKS, keys, sums, counts) for _ in range(200)]) / 200
-        opened[0].close()
         n_bytes = sum(path.stat().st_size for path in Path(folder).rglob("*.jsonl"))
     return {
         "open store [s]": opening,
