@@ -315,6 +315,9 @@ def test_a_block_may_do_nothing_and_have_no_weights(folder: Path) -> None:
     assert loaded.facts.n_blocks == 12
     assert loaded.identity()["own_code"]
     assert "own_code" not in load(WHOLE).identity()
+    rewrite(folder, without(11))
+    with pytest.raises(UnsupportedModelError, match=r"12 blocks, .* those of 11 \(0 to 10\)"):
+        load(folder, trust_remote_code=True)
 
 
 def test_the_code_belongs_to_a_models_identity_where_it_may_run(folder: Path) -> None:
