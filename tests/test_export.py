@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -135,6 +136,52 @@ def test_settings_that_a_type_writes_over_are_refused(export: Callable[..., str]
     assert "block 2 would be" in printed
     assert "its class decides that by position" in printed
     assert "Written and checked" in export("model=hub", "model.path=dense", "subset=[2]", "out=pruned")
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "sentence"),
+    [
+        (
+            "zamba2",
+            {
+                "layers_block_type": ["linear_attention", "hybrid"] * 2,
+                "mamba_d_state": 8,
+                "n_mamba_heads": 4,
+                "mamba_ngroups": 1,
+                "chunk_size": 8,
+                "adapter_rank": 4,
+            },
+            "its blocks share weights by their index",
+        ),
+        (
+            "gemma4_text",
+            {
+                "head_dim": 8,
+                "global_head_dim": 8,
+                "layer_types": ["full_attention"] * 4,
+                "hidden_size_per_layer_input": 8,
+                "vocab_size_per_layer_input": 64,
+            },
+            "it holds a part for every block, which cannot be cut",
+        ),
+        (
+            "olmo_hybrid",
+            {"layer_types": ["full_attention"] + ["linear_attention"] * 3},
+            "without block 0: OLMoHybrid expects at least one attention layer",
+        ),
+    ],
+)
+def test_what_cannot_be_written_is_said(
+    kind: str, settings: dict[str, Any], sentence: str, export: Callable[..., str], tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    common = {k: v for k, v in ARCHITECTURES["llama"].items() if k.endswith(("vocab_size", "hidden_size", "token_id"))}
+    common |= {"num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 48}
+    save(AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **common, **settings)), tmp_path / "dense")
+    printed = export("model=hub", "model.path=dense", "subset=[0]", "out=pruned", code=1)
+    assert sentence in printed
+    assert len(printed.splitlines()) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["dense"]
 
 
 OWN_CODE = """

@@ -2,18 +2,23 @@
 
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
-from deprune.core.errors import ConfigError, UnsupportedModelError
+from deprune.core.errors import ConfigError, UnsupportedModelError, one_line
 from deprune.core.subset import BlockSubset
 from deprune.model.agreement import Agreement, enough_tokens
 from deprune.model.depth_settings import pruned_settings, quiet
 from deprune.model.pruned import PrunedModel
 from deprune.record import RunRecord
+
+MOST_LETTERS = 200
+"""Of what a library says of a model that does not load or run."""
 
 
 def export(pruned: PrunedModel, out: Path, record: RunRecord | None = None) -> str:
@@ -52,10 +57,10 @@ def _write(pruned: PrunedModel, draft: Path) -> str:
     wrong = ""
     for settings in pruned_settings(stack.model, pruned.subset):
         model = _reloaded(pruned, settings, draft)
-        difference = agreement.difference(model)
-        if not difference:
+        fault = fault_of(agreement.difference, model)
+        if not fault:
             return _remark(pruned, agreement, model, draft)
-        wrong = wrong or difference
+        wrong = wrong or fault
     raise UnsupportedModelError(
         f"The checkpoint of {pruned.loaded.config.path} without these blocks gives other logits than the pruned model "
         f"({wrong}), so nothing was written; its blocks depend on their index."
@@ -72,9 +77,10 @@ def _reloaded(pruned: PrunedModel, settings: PretrainedConfig, draft: Path) -> P
         read: Any = AutoModelForCausalLM.from_pretrained
         reloaded, report = read(draft, output_loading_info=True, **how)
     except (RuntimeError, ValueError, LookupError, TypeError) as error:  # whatever the class of a model may raise
-        reason = " ".join(str(error).split())[:200].rstrip(". ")
         without = f"{config.path} without these blocks cannot be written as a checkpoint that loads again"
-        raise UnsupportedModelError(f"{without} ({reason}), so nothing was written.") from error
+        shared = "; its blocks share weights by their index" if _blocks_share(pruned) else ""
+        reason = one_line(error)[:MOST_LETTERS]
+        raise UnsupportedModelError(f"{without} ({reason}), so nothing was written{shared}.") from error
     if report["missing_keys"]:
         key, n_missing = min(report["missing_keys"]), len(report["missing_keys"])
         without = f"The checkpoint of {config.path} without these blocks would lack {n_missing} weights"
@@ -87,11 +93,11 @@ def _remark(pruned: PrunedModel, agreement: Agreement, model: PreTrainedModel, d
     """Lets a checkpoint generate, and turns its cache off where only without it the tokens are right."""
     if not model.can_generate():
         return ""
-    wrong = what_generates_wrong(agreement, model)
+    wrong = fault_of(agreement.difference_generating, model)
     dense = replace(agreement, subset=BlockSubset(pruned.subset.n_blocks))
-    if not wrong or what_generates_wrong(dense, pruned.loaded.stack.model):
+    if not wrong or fault_of(dense.difference_generating, pruned.loaded.stack.model):
         return ""  # what the dense model itself does not do is no fault of the checkpoint
-    if without := what_generates_wrong(agreement, model, use_cache=False):
+    if without := fault_of(partial(agreement.difference_generating, use_cache=False), model):
         by = f"generates something else than the pruned model ({without})"
         raise UnsupportedModelError(f"The checkpoint of {pruned.loaded.config.path} {by}, so nothing was written.")
     model.generation_config.use_cache = model.config.get_text_config(decoder=True).use_cache = False
@@ -100,12 +106,18 @@ def _remark(pruned: PrunedModel, agreement: Agreement, model: PreTrainedModel, d
     return f"It generates without a cache only, which use_cache=false in its settings says: {wrong}."
 
 
-def what_generates_wrong(agreement: Agreement, model: PreTrainedModel, *, use_cache: bool = True) -> str:
-    """Returns what is wrong with the tokens that a model generates, or nothing."""
+def fault_of(difference: Callable[[PreTrainedModel], str], model: PreTrainedModel) -> str:
+    """Returns how a model differs, or why it does not run at all; nothing where it agrees."""
     try:
-        return agreement.difference_generating(model, use_cache=use_cache)
+        return difference(model)
     except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
-        return " ".join(str(error).split()).rstrip(".")
+        return one_line(error)[:MOST_LETTERS]
+
+
+def _blocks_share(pruned: PrunedModel) -> bool:
+    """Whether a weight is in more than one block."""
+    weights = [{id(weight) for weight in block.parameters()} for block in pruned.loaded.stack.blocks]
+    return len(set().union(*weights)) < sum(map(len, weights))
 
 
 def check_free(out: Path) -> None:

@@ -24,7 +24,7 @@ import torch
 from torch import nn
 from transformers.utils import logging
 
-from deprune.core.errors import UnsupportedModelError
+from deprune.core.errors import UnsupportedModelError, one_line
 from deprune.core.subset import BlockSubset
 from deprune.model.readings import is_of_depth, readings
 from deprune.model.structure import find_blocks
@@ -110,6 +110,7 @@ class Effect:
         wrong: The places of blocks that are not what the kept ones are.
         reason: How the first of them differs, or why there is no such model.
         facts: What differs in them, one fact of each.
+        elsewhere: Whether a weight beside the blocks has another shape.
         blocks: What the blocks are; nothing where there is no such model.
     """
 
@@ -117,11 +118,17 @@ class Effect:
     reason: str = ""
     blocks: tuple[Facts, ...] = ()
     facts: tuple[Fact, ...] = ()
+    elsewhere: bool = False
 
     @property
     def cost(self) -> tuple[bool, int]:
-        """What is made smaller: first the failures, then the wrong blocks."""
-        return not self.blocks, len(self.wrong)
+        """What is made smaller: first the failures, then what is wrong."""
+        return not self.blocks, len(self.wrong) + self.elsewhere
+
+    @property
+    def is_right(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.wrong and not self.elsewhere
 
 
 def pruned_settings(model: PreTrainedModel, subset: BlockSubset) -> Iterator[PretrainedConfig]:
@@ -160,7 +167,7 @@ class Rewriting:
         """
         settings = {name: options[0] for name, options in self._options.items()}
         effect = first = self.effect(settings)
-        while effect.wrong:
+        while not effect.is_right:
             better = self._better(settings, effect) or self._pair(settings, effect)
             if better is None:
                 raise UnsupportedModelError(self._sentence(settings, first if effect.cost == first.cost else effect))
@@ -186,20 +193,21 @@ class Rewriting:
         try:
             blocks, rest = self._built(self._text_of(settings))
         except Exception as error:  # classes of models check what they are given in their own ways
-            return Effect(tuple(range(len(kept))), " ".join(str(error.__cause__ or error).split()))
+            return Effect(tuple(range(len(kept))), one_line(error))
         if len(blocks) != len(kept):
             return Effect(tuple(range(abs(len(blocks) - len(kept)) + len(kept))), f"it has {len(blocks)} blocks")
         facts = {place: fact for place in range(len(kept)) if (fact := self._difference(place, blocks))}
-        wrong, reason = tuple(facts), ""
-        if not wrong and rest != self._dense[1]:
-            name = min(name for name in {*rest, *self._dense[1]} if rest.get(name) != self._dense[1].get(name))
-            shapes = [of.get(name, "absent") for of in (self._dense[1], rest)]
-            return Effect(tuple(range(len(kept))), f"{name} would be {shapes[1]}, not {shapes[0]}", blocks)
-        if wrong:
-            fact, block = facts[wrong[0]], kept[wrong[0]]
-            a, b = (_shown(of.get(fact, "absent")) for of in (self._dense[0][block], blocks[wrong[0]]))
-            reason = f"{'.'.join(filter(None, fact))} of block {block} would be {b}, not {a}"
-        return Effect(wrong, reason, blocks, tuple(facts.values()))
+        changed = [name for name in sorted({*rest, *self._dense[1]}) if rest.get(name) != self._dense[1].get(name)]
+        reason = ""
+        if changed:
+            after, before = (shapes.get(changed[0], "absent") for shapes in (rest, self._dense[1]))
+            reason = f"{changed[0]} would be {after}, not {before}"
+        if facts:
+            place, fact = next(iter(facts.items()))
+            before, after = (of.get(fact, "absent") for of in (self._dense[0][kept[place]], blocks[place]))
+            name = ".".join(filter(None, fact))
+            reason = f"{name} of block {kept[place]} would be {_shown(after)}, not {_shown(before)}"
+        return Effect(tuple(facts), reason, blocks, tuple(facts.values()), bool(changed))
 
     @property
     def _text(self) -> PretrainedConfig:
@@ -258,7 +266,7 @@ class Rewriting:
         for move in islice(self._moves(settings, effect), MOST_TRIALS):
             if move[1].cost < (best[1] if best else effect).cost:
                 best = move
-            if not move[1].wrong:
+            if move[1].is_right:
                 break
         return best
 
@@ -302,7 +310,7 @@ class Rewriting:
             for values in product(*(self._options[name] for name in pair))
         )
         tried = ((settings | pair, self.effect(settings | pair)) for pair in islice(pairs, MOST_TRIALS))
-        return next((trial for trial in tried if not trial[1].wrong), None)
+        return next((trial for trial in tried if trial[1].is_right), None)
 
     def _sentence(self, settings: Settings, effect: Effect) -> str:
         blocks = ", ".join(map(str, self.subset.removed))

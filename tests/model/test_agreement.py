@@ -10,7 +10,7 @@ from transformers import AutoConfig, PreTrainedModel
 from deprune.core.subset import BlockSubset
 from deprune.model.agreement import FEWEST_TOKENS, Agreement, enough_tokens
 from deprune.model.blocks import BlockStack
-from deprune.model.checkpoint import what_generates_wrong
+from deprune.model.checkpoint import fault_of
 from deprune.model.structure import find_blocks
 from tests.model.architectures import ARCHITECTURES, N_BLOCKS, VOCAB, make_model
 
@@ -67,7 +67,7 @@ def test_a_stale_index_is_seen_with_a_cache_alone() -> None:
     other = copy.deepcopy(model)
     find_blocks(other)[3].self_attn.layer_idx = 2  # its keys come to those of the block before
     assert agreement.difference(other) == ""
-    assert what_generates_wrong(agreement, other)
+    assert fault_of(agreement.difference_generating, other)
     assert agreement.difference_generating(other, use_cache=False) == ""
 
 
