@@ -21,6 +21,9 @@ FEWEST_TOKENS = 64
 MOST_TOKENS = 8192
 """Windows that are longer than this are compared by what the blocks say of themselves alone."""
 
+DIFFER = "they differ"
+"""How the sentence begins that says so of logits."""
+
 STEPS = 8
 """Tokens that are generated."""
 
@@ -74,7 +77,7 @@ class Agreement:
         if by <= LEAST_UNITS * torch.finfo(expected.dtype).eps * expected.abs().max().item():
             return ""
         allowed = tolerance(self.stack, ids_BT, self.subset, expected)  # which runs all of it once more
-        return "" if by <= allowed else f"they differ by {by:.2g}, where rounding makes {allowed:.2g}"
+        return "" if by <= allowed else f"{DIFFER} by {by:.2g}, where rounding makes {allowed:.2g}"
 
 
 def _generated(model: PreTrainedModel, prompt_BT: Tensor, *, use_cache: bool) -> tuple[Tensor, Tensor]:

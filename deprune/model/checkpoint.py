@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from deprune.core.errors import ConfigError, UnsupportedModelError, one_line
 from deprune.core.subset import BlockSubset
-from deprune.model.agreement import Agreement, enough_tokens
+from deprune.model.agreement import DIFFER, Agreement, enough_tokens
 from deprune.model.depth_settings import pruned_settings, quiet
 from deprune.model.pruned import PrunedModel
 from deprune.record import RunRecord
@@ -95,7 +95,8 @@ def _remark(pruned: PrunedModel, agreement: Agreement, model: PreTrainedModel, d
         return ""
     wrong = fault_of(agreement.difference_generating, model)
     dense = replace(agreement, subset=BlockSubset(pruned.subset.n_blocks))
-    if not wrong or fault_of(dense.difference_generating, pruned.loaded.stack.model):
+    of_dense = fault_of(dense.difference_generating, pruned.loaded.stack.model) if wrong else ""
+    if wrong == of_dense or all(fault.startswith(DIFFER) for fault in (wrong, of_dense)):
         return ""  # what the dense model itself does not do is no fault of the checkpoint
     if without := fault_of(partial(agreement.difference_generating, use_cache=False), model):
         by = f"generates something else than the pruned model ({without})"

@@ -191,7 +191,10 @@ class Rewriting:
         """Builds the model of some settings and compares its blocks with those that are kept."""
         kept = self.subset.kept
         try:
-            blocks, rest = self._built(self._text_of(settings))
+            text = self._text_of(settings)
+            if overruled := self._overruled(settings, text):
+                return Effect(tuple(range(len(kept))), overruled)
+            blocks, rest = self._built(text)
         except Exception as error:  # classes of models check what they are given in their own ways
             return Effect(tuple(range(len(kept))), one_line(error))
         if len(blocks) != len(kept):
@@ -227,6 +230,20 @@ class Rewriting:
         """What may differ because it counts; whether a block computes with it, the logits will tell."""
         return index_steps(self._dense[0], called=False)
 
+    def _overruled(self, settings: Settings, text: PretrainedConfig) -> str:
+        """Returns which entry of a list by block the class of the configuration replaced, if it did."""
+        made = text.to_dict()
+        for name, value in settings.items():
+            if (
+                isinstance(value, list)
+                and len(value) == len(self.subset.kept)
+                and len(made.get(name) or ()) == len(value)
+            ):
+                for block, wanted, got in zip(self.subset.kept, value, made[name], strict=True):
+                    if wanted != got:
+                        return f"{type(text).__name__} makes the {name} of block {block} {got}, not {wanted}"
+        return ""
+
     def _text_of(self, settings: Settings) -> PretrainedConfig:
         text = type(self._text).from_dict(copy.deepcopy(settings))
         text._attn_implementation = self._text._attn_implementation
@@ -251,10 +268,16 @@ class Rewriting:
         for fact in sorted({*wanted, *got}, key=str):
             a, b = wanted.get(fact, "absent"), got.get(fact, "absent")
             step = self._steps.get(fact, 0)
-            is_count = self._is_count(fact, a) and b == len(self.subset.kept)
-            if not _same(a, b) and not (step and a - step * block == b - step * place) and not is_count:
+            counts = step and a - step * block == b - step * place
+            if not _same(a, b) and not counts and not self._is_of_all(fact, a, b):
                 return fact
         return None
+
+    def _is_of_all(self, fact: Fact, before: Any, after: Any) -> bool:
+        """Whether a block's attribute says the same of all blocks: their number, or a list of them."""
+        if isinstance(before, list | tuple) and len(before) == self.subset.n_blocks:
+            return [*after] == [before[block] for block in self.subset.kept] if type(after) is type(before) else False
+        return self._is_count(fact, before) and after == len(self.subset.kept)
 
     def _is_count(self, fact: Fact, value: Any) -> bool:
         """Whether a block's attribute is the number of all blocks."""

@@ -37,15 +37,16 @@ from deprune.core.subset import BlockSubset
 from deprune.downstream.choices import MultipleChoice
 from deprune.model.checkpoint import export
 from deprune.model.load import LoadedModel, load_model
-from deprune.model.prune import find_blocks
 from deprune.model.pruned import PrunedModel
+from deprune.model.rehearsal import rehearse, sentence
 from deprune.model.source import EMBEDDED_FOLDER, ModelConfig
+from deprune.model.structure import find_blocks
 
 HERE = Path(__file__).parent
 KNOWN = Path("results/model_types")
 COLUMNS = ("losses", "removal", "export", "generation", "task")
 RIGHT = "right"
-SECONDS = 120
+SECONDS = 1200
 MARK = "<!-- the table: written by run.py -->"
 MOST_LETTERS = 300
 CLOSE = 1e-4
@@ -90,7 +91,8 @@ class Identities:
     @cached_property
     def _can_cache(self) -> bool:
         """Whether the dense model generates the same with its cache and without."""
-        found = outcome_of(lambda: "" if greedy(self.model).equal(greedy(self.model, use_cache=False)) else "no")
+        pair = [lambda c=c: greedy(self.model, 48, use_cache=c) for c in (True, False)]
+        found = outcome_of(lambda: "" if pair[0]().equal(pair[1]()) else "no")
         return found == RIGHT
 
     def generates_as(self, exported: PreTrainedModel, removed: Sequence[int]) -> str:
@@ -168,10 +170,17 @@ def columns_of(loaded: LoadedModel, folder: Path) -> Row:
     def pruned(subset: list[int]) -> PrunedModel:
         return PrunedModel(loaded, BlockSubset.of(n_blocks, subset))
 
+    def allowed(subset: list[int], *, physical: bool) -> None:
+        stays = rehearse(loaded, IDS.shape[1], physical, folder)
+        if fixed := {block: stays[block] for block in subset if block in stays}:
+            raise DepruneError(sentence("M", fixed))
+
     def losses(subset: list[int]) -> str:
+        allowed(subset, physical=False)
         return differ(loaded.stack.run(IDS, BlockSubset.of(n_blocks, subset)), truth.logits(IDS, subset))
 
     def removal(subset: list[int]) -> str:
+        allowed(subset, physical=True)
         with pruned(subset).module() as module, torch.inference_mode():
             return differ(module(IDS, use_cache=False).logits, truth.logits(IDS, subset))
 
@@ -188,6 +197,7 @@ def columns_of(loaded: LoadedModel, folder: Path) -> Row:
         return truth.generates_as(exports[str(subset)], subset)
 
     def task(subset: list[int]) -> str:
+        allowed(subset, physical=True)
         rows = MultipleChoice(tasks=("mini_one_hop",), limit=1).score("mini_one_hop", [pruned(subset)], Memory())
         return "" if rows[0] else "no rows"
 
@@ -195,10 +205,10 @@ def columns_of(loaded: LoadedModel, folder: Path) -> Row:
     return {column: tried(what, n_blocks) for column, what in tries.items()}
 
 
-def greedy(model: PreTrainedModel, **how: bool) -> Tensor:
+def greedy(model: PreTrainedModel, n_tokens: int = 12, **how: bool) -> Tensor:
     """Returns the likeliest tokens after a prompt, as `generate` gives them."""
     how |= {"do_sample": False, "num_beams": 1}
-    return model.generate(IDS[:, :12], max_new_tokens=12, eos_token_id=None, pad_token_id=0, **how)
+    return model.generate(IDS[:, :12], max_new_tokens=n_tokens, eos_token_id=None, pad_token_id=0, **how)
 
 
 def in_a_process(kind: str) -> Row:
