@@ -80,12 +80,12 @@ def _rows(
     models: Sequence[PrunedModel], scorer: Scorer, subject: str, folder: Path, memory: Memory, fresh: bool
 ) -> list[Sequence[Score]]:
     if not scorer.is_kept:
-        return [_complete(rows, scorer, subject) for rows in scorer.score(subject, models, memory)]
+        return [_complete(rows, scorer, subject) for rows in _tried(models, scorer, subject, memory)]
     entries = [entry_of(model, scorer, subject, memory) for model in models]
     paths = [folder / scores_file(model) for model in models]
     known = [{} if fresh else _read(path) for path in paths]
     missing = [i for i, entry in enumerate(entries) if entry not in known[i]]
-    computed = scorer.score(subject, [models[i] for i in missing], memory) if missing else []
+    computed = _tried([models[i] for i in missing], scorer, subject, memory) if missing else []
     for i, rows in zip(missing, computed, strict=True):
         known[i][entries[i]] = tuple(_complete(rows, scorer, subject))
         content = {**_read(paths[i]), entries[i]: known[i][entries[i]]}

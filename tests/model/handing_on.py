@@ -58,10 +58,10 @@ class ToyBlock(nn.Module):
             return shared.get("last", own)
         if self.way == "first":  # whichever comes first stores
             return shared.setdefault("first", own)
-        if self.way == "attribute":  # block 1 keeps its state in itself, where block 4 finds it
-            if self.layer_idx == 1:
+        if self.way == "attribute":  # block 0 keeps its state in itself, where block 4 finds it
+            if self.layer_idx == 0:
                 self.kept = own
-            return self.below[1].kept if self.layer_idx == 4 else own  # type: ignore[return-value]
+            return self.below[0].kept if self.layer_idx == 4 else own  # type: ignore[return-value]
         if self.way == "all":  # each reads the mean of all before it
             states = shared.setdefault("all", [])
             states.append(own)

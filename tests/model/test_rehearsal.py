@@ -117,7 +117,7 @@ def assert_all_subsets_are_right(model: PreTrainedModel, n_blocks: int, stay: Re
         ("stores", [1, 2]),
         ("last", [0, 2, 4]),
         ("first", [0]),
-        ("attribute", [1]),
+        ("attribute", [0]),
         ("all", [0, 1, 2, 3, 4]),
         ("skips", [1, 5]),
     ],
