@@ -91,6 +91,7 @@ BY_TYPE: dict[str, dict[str, Any]] = {
     },
     "deepseek_v2": {"n_group": 2, "topk_group": 1, "num_experts_per_tok": 2},
     "dots1": {"n_routed_experts": 4, "num_experts_per_tok": 2, "n_shared_experts": 1, "first_k_dense_replace": 1},
+    "dots3_note_text": {"head_dim": 12, "per_layer_config": {}},
     "gemma3n_text": {
         "num_kv_shared_layers": 2,
         "layer_types": ["sliding_attention", "full_attention"] * (N_BLOCKS // 2),

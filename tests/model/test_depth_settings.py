@@ -221,7 +221,7 @@ KEPT = st.sets(st.integers(0, N - 1), min_size=1, max_size=N - 1)
 @pytest.mark.parametrize("kind", ALWAYS)
 def test_types_whose_settings_can_say_it(kind: str) -> None:
     @given(values=ALWAYS[kind], kept=KEPT)
-    @settings(max_examples=12, deadline=None, derandomize=True)
+    @settings(max_examples=6, deadline=None, derandomize=True)
     def check(values: dict[str, Any], kept: set[int]) -> None:
         check_type(kind, values, kept)
 
@@ -234,7 +234,7 @@ def test_types_whose_settings_can_say_some(kind: str) -> None:
     said = set()
 
     @given(values=SOMETIMES[kind], kept=KEPT)
-    @settings(max_examples=20, deadline=None, derandomize=True)
+    @settings(max_examples=12, deadline=None, derandomize=True)
     def check(values: dict[str, Any], kept: set[int]) -> None:
         assume(kept != {*range(len(kept))} or kind != "diffllama" or len(kept) == N - 1)
         try:
