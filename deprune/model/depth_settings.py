@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from inspect import isfunction
-from itertools import combinations, islice, product
+from itertools import chain, combinations, islice, product
 from logging import CRITICAL
 from typing import TYPE_CHECKING, Any
 
@@ -307,7 +307,7 @@ class Rewriting:
         """Yields the other values of a setting; of a list of block numbers also that with the wrong blocks turned."""
         yield from (value for value in self._options[name] if value != settings[name])
         value = settings[name]
-        if isinstance(value, list) and all(type(v) is int for v in value) and not name.endswith("token_id"):
+        if _are_block_numbers(name, value):
             yield sorted({*value} ^ {*effect.wrong})
 
     def _deciding(self, settings: Settings, effect: Effect) -> list[str]:
@@ -327,13 +327,24 @@ class Rewriting:
 
     def _pair(self, settings: Settings, effect: Effect) -> tuple[Settings, Effect] | None:
         """Returns a change of two settings, such as a period and its offset, that leaves nothing wrong."""
+        deciding = self._deciding(settings, effect)
         pairs = (
-            dict(zip(pair, values, strict=True))
-            for pair in combinations(self._deciding(settings, effect), 2)
+            settings | dict(zip(pair, values, strict=True))
+            for pair in combinations(deciding, 2)
             for values in product(*(self._options[name] for name in pair))
         )
-        tried = ((settings | pair, self.effect(settings | pair)) for pair in islice(pairs, MOST_TRIALS))
+        changes = islice(chain(self._turned(settings, deciding), pairs), MOST_TRIALS)
+        tried = ((changed, self.effect(changed)) for changed in changes)
         return next((trial for trial in tried if trial[1].is_right), None)
+
+    def _turned(self, settings: Settings, names: Sequence[str]) -> Iterator[Settings]:
+        """Yields changes of one setting after which a list of block numbers names what is still wrong."""
+        for name in names:
+            for value in self._options[name]:
+                changed = settings | {name: value}
+                wrong = {*self.effect(changed).wrong}
+                lists = {k: v for k, v in settings.items() if _are_block_numbers(k, v)}
+                yield from (changed | {k: sorted({*v} ^ wrong)} for k, v in lists.items())
 
     def _sentence(self, settings: Settings, effect: Effect) -> str:
         blocks = ", ".join(map(str, self.subset.removed))
@@ -347,6 +358,10 @@ class Rewriting:
         if deciding:
             return f"{without}; {deciding} decide that by position, and no values were found that keep every block."
         return f"{without}; its class decides that by position, and no setting does."
+
+
+def _are_block_numbers(name: str, value: Any) -> bool:
+    return isinstance(value, list) and all(type(v) is int for v in value) and not name.endswith("token_id")
 
 
 def _same(a: Any, b: Any) -> bool:
