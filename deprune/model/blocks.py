@@ -190,7 +190,7 @@ class BlockStack:
             raise UnsupportedModelError(f"{name} does not run each of its blocks once and in order, so none can go.")
         self.runs = tuple(called)
         shape = tuple(self.embed(ids_BT).hidden_BTD.shape)
-        if len(shape) != 3 or shape[:2] != ids_BT.shape:
+        if len(shape) < 3 or shape[:2] != ids_BT.shape:
             given = f"{name} gives its blocks states of shape {shape} for a text of {ids_BT.shape[1]} tokens"
             raise UnsupportedModelError(f"{given}; only (texts, tokens, width) can be run block by block.")
         rounding = tolerance(self, ids_BT, BlockSubset(self.n_blocks), expected)
