@@ -41,6 +41,8 @@ def main(cfg: DictConfig) -> None:
     check_free(Path(cfg.out))
     memory = Memory()
     subset = BlockSubset.of(memory.once(read_facts, model).n_blocks, removed)
+    if not subset.kept:
+        raise ConfigError(f"Removing all {subset.n_blocks} blocks leaves none; keep at least one.")
     remark = export(PrunedModel(load_model(model, "cpu", "auto", memory), subset), Path(cfg.out), record)
     say(f"Written and checked: {cfg.out}")
     if remark:

@@ -65,6 +65,7 @@ def the_record(folder: Path) -> RunRecord:
     return read_record(path)
 
 
+@pytest.mark.slow
 def test_blocks_that_the_model_forbids_are_no_choice(
     run_here: Command, tmp_path: Path, evaluated: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,6 +183,7 @@ def test_a_token_without_a_row_is_named(
     assert evaluated == []
 
 
+@pytest.mark.slow
 def test_random_tokens_have_rows(sweep_here: Command, tmp_path: Path, with_extra_token: Path) -> None:
     """So that the draw is the one that it would be without the token."""
     job = ["calib=random_tokens", "calib.n_samples=64", "calib.seq_len=128", "eval=none", "search=last", "budget=1"]

@@ -35,7 +35,9 @@ def test_all_that_a_library_says_is_said() -> None:
             raise TypeError("Class validation error for validator 'kinds':\n\n    10 blocks, 12 kinds.\n") from error
     except TypeError as error:
         said = explain(error)
-    assert said.startswith("TypeError: Class validation error for validator 'kinds': 10 blocks, 12 kinds: 'layer 3' (")
+    assert said.startswith(
+        "TypeError: Class validation error for validator 'kinds': 10 blocks, 12 kinds: 'layer 3' is missing"
+    )
     assert "no reason" not in explain(AssertionError())
     assert explain(AssertionError()).startswith("AssertionError")
     long = explain(ValueError("word " * 10_000))

@@ -97,7 +97,8 @@ def test_read_only_results(sweep_here: Command, tmp_path: Path, disk: Disk) -> N
     disk("ro")
     result = sweep_here("budget=2", *JOBS)
     assert result.code == 1
-    assert "Read-only file system; choose another folder with results_dir=<folder>." in result.err
+    assert "Read-only file system; mend that, or" in result.err
+    assert "choose another folder with results_dir=<folder>." in result.err
     assert len(result.err.strip().splitlines()) == 1
     assert len(list(tmp_path.glob("results/runs/*/record.json"))) == 1
 

@@ -169,6 +169,7 @@ def test_links_and_paths_exist() -> None:
         assert (ROOT / path).is_dir(), path
 
 
+@pytest.mark.slow
 def test_notebook_reads_records(sweep_here: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = ["calib.n_samples=2", "calib.seq_len=32", "eval.limit=5", "tracking=none", "search=oneshot"]
     assert sweep_here("-m", "budget=1,2", *small).code == 0

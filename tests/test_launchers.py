@@ -47,6 +47,7 @@ def test_shares_of_gpus(n_workers: int, gpus: str, shares: list[str]) -> None:
     assert ["".join(workers.share_of(worker, n_workers, gpus)) for worker in range(n_workers)] == shares
 
 
+@pytest.mark.slow
 def test_workers_of_joblib_share_cores_and_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def in_worker(n_gpus: int) -> tuple[int, int, str]:
         """What a worker sees on a machine with so many GPUs, of which the first is not for us."""

@@ -71,11 +71,13 @@ def test_every_command_does_its_work(unread: Unread, tmp_path: Path, monkeypatch
         assert (tmp_path / written).is_file()
 
 
+@pytest.mark.slow
 def test_failures_are_failures(unread: Unread) -> None:
     assert unread("sweep", *SWEEP[:-1], "budget=1,12") == 1
     assert unread("plan", *SWEEP[:-1], "budget=12") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("place", "encoding"), [("/dev/full", "utf-8"), ("said", "ascii")])
 def test_nowhere_to_say_it(
     place: str, encoding: str, run_here: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

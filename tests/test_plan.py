@@ -88,6 +88,7 @@ def test_operations_are_those_that_torch_counts(family: str, embedded: Callable[
     assert of.parameters == stack.model.num_parameters()
 
 
+@pytest.mark.slow
 def test_a_device_takes_the_time_of_its_operations(run_here: Command) -> None:
     """Half the rate, where operations and nothing else decide: twice the time of searching."""
     times = []
@@ -111,9 +112,8 @@ def test_every_model_of_the_project_can_be_planned_without_a_network() -> None:
             assert not config.on_hub or config.path in PUBLISHED
 
 
-@pytest.mark.parametrize(
-    ("name", "n_composed"), [pytest.param("study", 27, marks=pytest.mark.slow), ("mini_items", 20)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "n_composed"), [("study", 27), ("mini_items", 20)])
 def test_jobs_are_those_of_hydra(name: str, n_composed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """And each level of a part is composed once, for each calibration set that changes other parts."""
     composed: list[list[str]] = []
@@ -152,6 +152,7 @@ def test_levels_of_groups_that_change_others_and_values_that_only_some_options_h
             assert f"model={job.config.model.label}" in job.overrides
 
 
+@pytest.mark.slow
 def test_a_search_of_ones_own_is_planned(run_here: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine" / "search").mkdir(parents=True)
     (tmp_path / "mine" / "search" / "mine.yaml").write_text(
@@ -287,6 +288,7 @@ def assert_no_code_of_models_tasks_or_data_sets(loaded: set[str]) -> None:
     assert not {name for name in loaded if re.match(r"transformers\.models\..*\.modeling_(?!auto)", name)}
 
 
+@pytest.mark.slow
 def test_planning_imports_no_code_of_models_tasks_or_data_sets(tmp_path: Path) -> None:
     grid = ["-m", "calib=narratives,mini_items", "search=greedy,shortgpt", "eval=mini", *SMALL]
     _, loaded = output_and_libraries_of(grid, tmp_path)
@@ -303,6 +305,7 @@ def test_sizes_of_stored_weights_are_those_of_the_code(name: str, tmp_path: Path
     assert dataclasses.replace(stored, facts=built.facts) == built
 
 
+@pytest.mark.slow
 def test_plan_says_what_is_done_and_leaves_nothing(run_here: Command, tmp_path: Path) -> None:
     grid = ["-m", "search=oneshot,greedy", "budget=2", *SMALL]
     before = run_here("plan", *grid)
@@ -317,6 +320,7 @@ def test_plan_says_what_is_done_and_leaves_nothing(run_here: Command, tmp_path: 
     assert sorted(tmp_path.rglob("*")) == files
 
 
+@pytest.mark.slow
 def test_what_cannot_be_is_listed_before_anything_is_spent(run_here: Command) -> None:
     result = run_here("plan", "-m", "budget=1,12", "search=greedy,exhaustive", "search.protect_last=0", *SMALL)
     assert result.code == 1

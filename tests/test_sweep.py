@@ -60,6 +60,7 @@ def test_grid_leaves_records_table_and_offline_runs(sweep: Command, tmp_path: Pa
     assert len(list(tmp_path.glob("results/wandb/offline-run-*"))) == 4
 
 
+@pytest.mark.slow
 def test_same_configuration_gives_the_same_record(sweep_here: Command, tmp_path: Path) -> None:
     job = ["budget=2", "search=oneshot", "tracking=none", *SMALL]
     for folder in ("one", "two"):
@@ -161,6 +162,7 @@ def test_help_explains_groups_with_examples(sweep_here: Command) -> None:
         assert text in result.out
 
 
+@pytest.mark.slow
 def test_tasks_are_built_once_per_process(sweep_here: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     built = list[str]()
     process_session.cache_clear()
@@ -171,6 +173,7 @@ def test_tasks_are_built_once_per_process(sweep_here: Command, monkeypatch: pyte
     assert built == ["mini_one_hop"]
 
 
+@pytest.mark.slow
 def test_racing_is_part_of_what_a_run_is(sweep_here: Command, tmp_path: Path) -> None:
     job = ["search=greedy", "budget=2", "eval=none", "tracking=none", "calib.n_samples=32", "calib.seq_len=16"]
     for racing in ("false", "true"):
@@ -180,6 +183,7 @@ def test_racing_is_part_of_what_a_run_is(sweep_here: Command, tmp_path: Path) ->
     assert len({r.run_id for r in records}) == 2
 
 
+@pytest.mark.slow
 def test_items_give_accuracy_and_speed_is_measured_where_wanted(sweep_here: Command, tmp_path: Path) -> None:
     job = ["calib=mini_items", "search=oneshot", "budget=3", "tracking=none", "calib.n_samples=12"]
     assert sweep_here(*job, "eval=none", "eval.speed=true").code == 0

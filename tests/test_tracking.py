@@ -240,11 +240,13 @@ def test_offline_run_read_back_and_synced(made: tuple[Path, RunRecord], connect:
     check_outcome(synced, record)
 
 
+@pytest.mark.slow
 def test_no_tracking_writes_nothing(sweep_here: Command, tmp_path: Path) -> None:
     assert sweep_here(*JOB, "tracking=none", "eval=none").code == 0
     assert not (tmp_path / "results" / "wandb").exists()
 
 
+@pytest.mark.slow
 def test_failure_of_the_tracker_does_not_fail_the_job(
     sweep_here: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -276,6 +278,7 @@ def test_a_project_that_wandb_would_refuse_is_refused_at_once(project: str) -> N
         TrackingConfig(project=project)
 
 
+@pytest.mark.slow
 def test_the_report_becomes_the_last_run_of_the_sweep(run_here: Command, connect: Connect, tmp_path: Path) -> None:
     server = connect()
     given = [
@@ -305,6 +308,7 @@ def test_the_report_becomes_the_last_run_of_the_sweep(run_here: Command, connect
     assert {"tables/variance_ratio.csv", "tables/variance_ratio.tex"} <= {*files}
 
 
+@pytest.mark.slow
 def test_a_report_goes_nowhere_unless_told(run_here: Command, connect: Connect, tmp_path: Path) -> None:
     server = connect()
     assert run_here("analyze", "published=true", "response=accuracy", "where={model: llama3-8b}").code == 0

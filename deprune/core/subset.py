@@ -29,7 +29,7 @@ class BlockSubset:
         """Returns the subset that removes `removed`.
 
         Raises:
-            ConfigError: An index is repeated, no whole number, or not in `0..n_blocks - 1`, or no block stays.
+            ConfigError: An index is repeated, no whole number, or not in `0..n_blocks - 1`.
         """
         given = list(removed)
         if any(isinstance(b, bool) or not isinstance(b, Integral) for b in given):
@@ -37,8 +37,6 @@ class BlockSubset:
         blocks = tuple(sorted(given))
         if len(set(blocks)) != len(blocks) or any(not 0 <= b < n_blocks for b in blocks):
             raise ConfigError(f"The blocks to remove, {given}, must be distinct and lie in 0..{n_blocks - 1}.")
-        if len(blocks) == n_blocks:
-            raise ConfigError(f"Removing all {n_blocks} blocks leaves none; keep at least one.")
         return cls(n_blocks, blocks)
 
     @property

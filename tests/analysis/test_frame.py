@@ -315,6 +315,7 @@ def test_logits_of_accuracy(tmp_path: Path) -> None:
             response(results, name)
 
 
+@pytest.mark.slow
 def test_the_analysis_never_loads_torch() -> None:
     code = (
         "import sys, importlib, pkgutil, deprune.analysis as a\n"

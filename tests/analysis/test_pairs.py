@@ -118,6 +118,7 @@ def test_relabelling_a_sweep_with_holes_changes_nothing() -> None:
     assert (again.seed, again.draw) == pytest.approx((point.seed, point.draw))
 
 
+@pytest.mark.slow
 def test_missing_runs_are_named_by_their_factors() -> None:
     runs = make_runs(n_seeds=2)
     gone = runs.iloc[[3, 200]]
@@ -144,6 +145,7 @@ def test_resamples_have_the_holes_of_the_sweep_and_spread_as_without_them() -> N
         assert spreads[1][name] == pytest.approx(spreads[0][name], rel=0.25)
 
 
+@pytest.mark.slow
 def test_permutations_with_holes_find_what_is_there_and_little_else() -> None:
     rng = np.random.default_rng(0)
     assert permutation_p(sweep_with_holes(0.05), "calibration", 99, rng) <= 0.02

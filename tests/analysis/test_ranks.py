@@ -65,6 +65,7 @@ def test_figure_2_of_the_study() -> None:
     assert p < 0.15
 
 
+@pytest.mark.slow
 def test_the_ceiling_is_what_noise_leaves_of_a_perfect_correlation() -> None:
     """Both responses follow one truth; draws that move all searches alike do not count as noise."""
     rng = np.random.default_rng(0)

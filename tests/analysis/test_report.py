@@ -176,12 +176,14 @@ def test_optimality_gaps_are_drawn_with_the_best_search_on_top() -> None:
     assert "gap" in ax.get_xlabel()
 
 
+@pytest.mark.slow
 def test_the_same_results_give_the_same_figures(
     study_accuracy: Evidence, accuracy_report: Path, tmp_path: Path
 ) -> None:
     assert write_report(study_accuracy, tmp_path / "again").read_text() == accuracy_report.read_text()
 
 
+@pytest.mark.slow
 def test_command_on_the_published_tables(analyze: Command, tmp_path: Path) -> None:
     done = analyze("published=true", "out=study", "response=accuracy")
     assert done.code == 0, done.err
@@ -197,6 +199,7 @@ def test_command_on_the_published_tables(analyze: Command, tmp_path: Path) -> No
     assert not (tmp_path / "study" / "figures" / "spread_accuracy.svg").exists(), "what the new one lacks is gone"
 
 
+@pytest.mark.slow
 def test_bad_input_gets_a_sentence_and_leaves_nothing(analyze: Command, tmp_path: Path) -> None:
     write_sweep(tmp_path / "results", Truth(), {**SMALL, "model": ("tiny",), "budget": (3,)})
     (tmp_path / "mine").mkdir()
@@ -230,6 +233,7 @@ def test_bad_input_gets_a_sentence_and_leaves_nothing(analyze: Command, tmp_path
     assert not [p.name for p in tmp_path.iterdir() if p.name.startswith(".")], "a draft was left"
 
 
+@pytest.mark.slow
 def test_damaged_records_and_missing_answers_do_not_stop_a_report(analyze: Command, tmp_path: Path) -> None:
     write_sweep(tmp_path / "results", Truth(), {**SMALL, "model": ("tiny",), "budget": (3,), "calib_seed": (0,)})
     runs = sorted((tmp_path / "results" / "runs").iterdir())

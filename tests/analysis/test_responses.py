@@ -91,6 +91,7 @@ def test_its_direction_is_kept(higher: bool, tmp_path: Path) -> None:
     assert quality_cost(table, "brevity [words]", higher_is_better=higher).axes
 
 
+@pytest.mark.slow
 def test_it_is_in_the_report(tmp_path: Path) -> None:
     write_brevity(tmp_path / "results")
     evidence = gather(load(tmp_path / "results"), ["brevity", "brevity of essay"], n_resamples=20)

@@ -15,6 +15,9 @@ from tests.conftest import Command
 
 CASES: list[dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("cases.yaml").read_text(encoding="utf-8"))
 
+EVERY = 5
+"""The quick part of the tests tries one in so many cases."""
+
 QUICK = ["tracking=none", "eval.limit=5"]
 
 
@@ -34,7 +37,13 @@ def test_there_are_many_different_cases() -> None:
     assert len({case["name"] for case in CASES}) == len(CASES)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=case["name"], marks=[pytest.mark.slow] if number % EVERY else [])
+        for number, case in enumerate(CASES)
+    ],
+)
 def test_bad_input(case: dict[str, Any], run_here: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deprune.data.hub._answers", lambda endpoint: True)  # spares the search for a network
     prepare(case)

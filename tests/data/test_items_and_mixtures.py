@@ -52,6 +52,7 @@ def items_of(n: int, seed: int = 0, length: int = 200) -> list[Item]:
     return list(draw_items(calib, length, TOKENIZER, "a").items)
 
 
+@pytest.mark.slow
 def test_item_draws_are_nested_seeded_and_short_enough() -> None:
     assert items_of(5) == items_of(20)[:5]
     assert items_of(20) != items_of(20, seed=1)

@@ -77,6 +77,7 @@ def test_none_is_evaluated_twice_and_the_trace_ends_at_the_result(name: str, see
     assert [p.loss for p in task.trace if p.n_removed == budget][-1:] == [loss(result.subset)][: len(evaluated)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SEARCHES)
 @few
 @given(seed=seeds, budget=st.integers(1, 7))
