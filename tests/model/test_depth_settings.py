@@ -134,6 +134,13 @@ BLOCKS = st.sets(st.integers(0, N - 1))
 KINDS = st.lists(st.sampled_from(["sliding_attention", "full_attention"]), min_size=N, max_size=N)
 
 ALWAYS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
+    "ernie4_5_moe": st.tuples(st.integers(0, N - 1), st.integers(0, N - 1), st.integers(1, 2)).map(
+        lambda of: (
+            _COMMON
+            | {"moe_num_experts": 4, "moe_k": 2, "moe_intermediate_size": 16, "moe_layer_interval": of[2]}
+            | {"moe_layer_start_index": of[0], "moe_layer_end_index": of[1]}
+        )
+    ),
     "deepseek_v3": st.integers(0, N).map(lambda k: _DEEPSEEK | {"first_k_dense_replace": k}),
     "qwen2_moe": st.tuples(BLOCKS, st.integers(1, 3)).map(
         lambda of: _MOE | {"mlp_only_layers": sorted(of[0]), "decoder_sparse_step": of[1]}
@@ -164,13 +171,6 @@ ALWAYS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
 """Types of transformers whose settings can say any of their subsets, with settings made up."""
 
 SOMETIMES: dict[str, st.SearchStrategy[dict[str, Any]]] = {
-    "ernie4_5_moe": st.tuples(st.integers(0, N - 1), st.integers(0, N - 1), st.integers(1, 2)).map(
-        lambda of: (
-            _COMMON
-            | {"moe_num_experts": 4, "moe_k": 2, "moe_intermediate_size": 16, "moe_layer_interval": of[2]}
-            | {"moe_layer_start_index": of[0], "moe_layer_end_index": of[1]}
-        )
-    ),
     "gemma4_text": KINDS.map(
         lambda kinds: (
             _COMMON
