@@ -67,8 +67,12 @@ def _tried(models: Sequence[PrunedModel], scorer: Scorer, subject: str, memory: 
     except DepruneError:
         raise
     except Exception as error:  # whatever lm-eval or the code of a model raises
-        cannot = f"The scorer {name_of(scorer)} cannot score {subject} on {models[0].loaded.config.label}"
-        raise DepruneError(f"{cannot} ({reason_of(error)}); take it out of eval.") from error
+        loaded, why = models[0].loaded, reason_of(error)
+        n_tokens, n_rows = len(loaded.tokenizer), loaded.stack.n_embeddings
+        if n_tokens > n_rows:
+            why = f"its tokenizer has {n_tokens} tokens and its embedding {n_rows} rows: {why}"
+        cannot = f"The scorer {name_of(scorer)} cannot score {subject} on {loaded.config.label}"
+        raise DepruneError(f"{cannot} ({why}); take it out of eval.") from error
 
 
 def scores_file(model: PrunedModel) -> str:

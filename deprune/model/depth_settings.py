@@ -27,7 +27,7 @@ from transformers.utils import logging
 from deprune.core.errors import UnsupportedModelError, one_line
 from deprune.core.subset import BlockSubset
 from deprune.model.readings import is_of_depth, readings
-from deprune.model.structure import find_blocks
+from deprune.model.structure import find_blocks, without_weights
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -255,7 +255,7 @@ class Rewriting:
         if self._text is not self.config:
             config = copy.copy(self.config)
             config.__dict__ |= {k: text for k, v in vars(config).items() if v is self._text}
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        with torch.random.fork_rng(devices=[]), without_weights():
             model = type(self.model)(config)
         blocks: Any = model.get_submodule(self.path)
         rest = {k: tuple(v.shape) for k, v in model.named_parameters() if not k.startswith(f"{self.path}.")}

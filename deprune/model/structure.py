@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -14,9 +17,17 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 
+@contextmanager
+def without_weights() -> Iterator[None]:
+    """Lets models be built without memory for their weights; that there is nothing to initialise is no news."""
+    with warnings.catch_warnings(), torch.device("meta"):
+        warnings.filterwarnings("ignore", "Initializing zero-element tensors")
+        yield
+
+
 def skeleton(settings: PretrainedConfig, *, trust_remote_code: bool) -> PreTrainedModel:
     """Returns the model that a configuration describes, without memory for its weights."""
-    with torch.device("meta"):
+    with without_weights():
         model: PreTrainedModel = AutoModelForCausalLM.from_config(settings, trust_remote_code=trust_remote_code)
     return model
 
