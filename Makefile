@@ -33,7 +33,7 @@ results/mini/.finished: conf/experiment/mini.yaml conf/experiment/mini_items.yam
 	$(BIN)/python -m deprune.analyze results_dir=results/mini out=$(STUDY)/report_items 'where={objective: task_margin}'
 	@touch $@
 
-# One thread each: the workers share the cores.
+# One thread each: the workers are as many as the cores.
 test: $(INSTALLED) ## all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST_OPTIONS)
 
