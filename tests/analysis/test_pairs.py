@@ -146,6 +146,13 @@ def test_resamples_have_the_holes_of_the_sweep_and_spread_as_without_them() -> N
 
 
 @pytest.mark.slow
+def test_resamples_of_a_draw_that_lacks_a_run_are_as_noisy_as_others() -> None:
+    panel = sweep_with_holes(0.15, seed=5)
+    point = estimate(panel)
+    _, resamples = resample(panel, point, 300, np.random.default_rng(0))
+    assert resamples[:, -1].mean() == pytest.approx(point.seed, rel=0.05)
+
+
 def test_permutations_with_holes_find_what_is_there_and_little_else() -> None:
     rng = np.random.default_rng(0)
     assert permutation_p(sweep_with_holes(0.05), "calibration", 99, rng) <= 0.02

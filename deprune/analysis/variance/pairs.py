@@ -124,8 +124,8 @@ class Pairs:
 
         Values where there is no run do not matter.
         """
-        effects, rest, runs = self._split(cubes)
-        components = self._squares(effects + rest) - self._squares(rest)
+        effects, _, runs = self._split(cubes)
+        components = self._squares(effects)
         total = runs.sum(axis=-2)
         for size, vector in zip(*self._patterns, strict=True):
             same = self._squares(self._completed(vector * runs)).sum(axis=-2)
